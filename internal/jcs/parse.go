@@ -1,0 +1,443 @@
+package jcs
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// What can be wrong with a text. Errors of Parse wrap one of these and tell the
+// place in bytes, never the content.
+var (
+	// ErrInvalid: the text isn't JSON, or holds a number that no double can hold.
+	ErrInvalid = errors.New("invalid JSON")
+	// ErrTooDeep: arrays and objects are nested deeper than Limits.MaxDepth.
+	ErrTooDeep = errors.New("JSON nested too deep")
+	// ErrTooLarge: more bytes or more values than the limits allow.
+	ErrTooLarge = errors.New("JSON too large")
+	// ErrInvalidUTF8: a string isn't valid UTF-8.
+	ErrInvalidUTF8 = errors.New("invalid UTF-8 in JSON")
+	// ErrDuplicateKey: an object has a key twice. Only ParseStrict minds; the error is also ErrInvalid.
+	ErrDuplicateKey = fmt.Errorf("%w: duplicate key", ErrInvalid)
+)
+
+// Limits bound what Parse accepts. A field that is zero or negative means that
+// of DefaultLimits.
+type Limits struct {
+	// MaxDepth is how deep arrays and objects may be nested; a scalar has depth 0.
+	MaxDepth int
+	// MaxNodes is how many values, of any kind and at any depth, there may be.
+	// A value takes up to about 100 bytes beside its text.
+	MaxNodes int
+	// MaxBytes is the length of the text.
+	MaxBytes int
+}
+
+// DefaultLimits hold the largest request the Messages API takes (32 MB), twice.
+var DefaultLimits = Limits{MaxDepth: 256, MaxNodes: 1 << 20, MaxBytes: 64 << 20}
+
+// Parse reads one JSON text. It accepts what encoding/json accepts, but for
+// three things: strings must be valid UTF-8, numbers must fit a double, and the limits
+// hold. Of members with the same key the last counts. An escaped surrogate without
+// its partner becomes U+FFFD. The values share s.
+func Parse(s string, lim Limits) (Value, error) {
+	return parse(s, lim, false)
+}
+
+// ParseStrict is Parse, but refuses an object that has a key twice.
+func ParseStrict(s string, lim Limits) (Value, error) {
+	return parse(s, lim, true)
+}
+
+type parser struct {
+	s      string
+	i      int
+	depth  int
+	nodes  int // how many more values there may be
+	strict bool
+
+	// Stacks of the elements and members of the containers that are still open.
+	vals []Value
+	mems []Member
+	// What is left of the last slab of each kind. Slabs save an allocation for each small container.
+	valSlab  []Value
+	memSlab  []Member
+	contSlab []container
+	slab     int
+}
+
+func parse(s string, lim Limits, strict bool) (Value, error) {
+	if lim.MaxDepth <= 0 {
+		lim.MaxDepth = DefaultLimits.MaxDepth
+	}
+	if lim.MaxNodes <= 0 {
+		lim.MaxNodes = DefaultLimits.MaxNodes
+	}
+	if lim.MaxBytes <= 0 {
+		lim.MaxBytes = DefaultLimits.MaxBytes
+	}
+	if len(s) > lim.MaxBytes {
+		return Value{}, fmt.Errorf("%w: %d bytes, at most %d allowed", ErrTooLarge, len(s), lim.MaxBytes)
+	}
+	p := parser{
+		s: s, depth: lim.MaxDepth, nodes: min(lim.MaxNodes, math.MaxInt32), strict: strict,
+		slab: min(max(len(s)/64, 4), maxSlab),
+	}
+	v, err := p.value()
+	if err != nil {
+		return Value{}, err
+	}
+	p.space()
+	if p.i < len(s) {
+		return Value{}, p.fail(ErrInvalid, "text after the value")
+	}
+	return v, nil
+}
+
+func (p *parser) fail(kind error, what string) error {
+	return fmt.Errorf("%w: %s at byte %d", kind, what, p.i)
+}
+
+func (p *parser) space() {
+	for p.i < len(p.s) {
+		switch p.s[p.i] {
+		case ' ', '\n', '\t', '\r':
+			p.i++
+		default:
+			return
+		}
+	}
+}
+
+// peek skips white space and returns the next byte, 0 at the end. A 0 byte is
+// nowhere allowed, so the two need not be told apart.
+func (p *parser) peek() byte {
+	p.space()
+	if p.i < len(p.s) {
+		return p.s[p.i]
+	}
+	return 0
+}
+
+func (p *parser) value() (Value, error) {
+	c := p.peek()
+	if p.nodes--; p.nodes < 0 {
+		return Value{}, p.fail(ErrTooLarge, "too many values")
+	}
+	switch c {
+	case '"':
+		s, clean, err := p.str()
+		return Value{kind: KindString, s: s, clean: clean}, err
+	case '{':
+		return p.object()
+	case '[':
+		return p.array()
+	case 't':
+		return p.literal("true", Bool(true))
+	case 'f':
+		return p.literal("false", Bool(false))
+	case 'n':
+		return p.literal("null", Null())
+	}
+	if c == '-' || c >= '0' && c <= '9' {
+		return p.number()
+	}
+	return Value{}, p.fail(ErrInvalid, "no value")
+}
+
+func (p *parser) literal(word string, v Value) (Value, error) {
+	if !strings.HasPrefix(p.s[p.i:], word) {
+		return Value{}, p.fail(ErrInvalid, "no value")
+	}
+	p.i += len(word)
+	return v, nil
+}
+
+// digits skips digits and reports whether there were any.
+func (p *parser) digits() bool {
+	start := p.i
+	for p.i < len(p.s) && p.s[p.i] >= '0' && p.s[p.i] <= '9' {
+		p.i++
+	}
+	return p.i > start
+}
+
+// safeDigits is a number of digits that can't leave the range of a double.
+const safeDigits = 300
+
+func (p *parser) number() (Value, error) {
+	start := p.i
+	if p.s[p.i] == '-' {
+		p.i++
+	}
+	if p.i < len(p.s) && p.s[p.i] == '0' {
+		p.i++
+	} else if !p.digits() {
+		return Value{}, p.fail(ErrInvalid, "number without digits")
+	}
+	risky := p.i-start > safeDigits
+	if p.i < len(p.s) && p.s[p.i] == '.' {
+		p.i++
+		if !p.digits() {
+			return Value{}, p.fail(ErrInvalid, "fraction without digits")
+		}
+	}
+	if p.i < len(p.s) && p.s[p.i]|0x20 == 'e' {
+		p.i++
+		if p.i < len(p.s) && (p.s[p.i] == '+' || p.s[p.i] == '-') {
+			p.i++
+		}
+		if !p.digits() {
+			return Value{}, p.fail(ErrInvalid, "exponent without digits")
+		}
+		risky = true
+	}
+	text := p.s[start:p.i]
+	if risky {
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
+			p.i = start
+			return Value{}, p.fail(ErrInvalid, "number out of range")
+		}
+	}
+	return Value{kind: KindNumber, s: text}, nil
+}
+
+func (p *parser) enter() error {
+	if p.depth--; p.depth < 0 {
+		return p.fail(ErrTooDeep, "too many open arrays and objects")
+	}
+	p.i++
+	return nil
+}
+
+func (p *parser) array() (Value, error) {
+	if err := p.enter(); err != nil {
+		return Value{}, err
+	}
+	base := len(p.vals)
+	if p.peek() == ']' {
+		p.i++
+	} else {
+		for done := false; !done; {
+			v, err := p.value()
+			if err != nil {
+				return Value{}, err
+			}
+			p.vals = append(p.vals, v)
+			switch p.peek() {
+			case ',':
+				p.i++
+			case ']':
+				p.i++
+				done = true
+			default:
+				return Value{}, p.fail(ErrInvalid, "neither comma nor end of array")
+			}
+		}
+	}
+	c := p.container()
+	c.elems = take(&p.valSlab, p.vals[base:], p.slab)
+	p.vals = p.vals[:base]
+	p.depth++
+	return Value{kind: KindArray, c: c}, nil
+}
+
+func (p *parser) object() (Value, error) {
+	if err := p.enter(); err != nil {
+		return Value{}, err
+	}
+	base := len(p.mems)
+	if p.peek() == '}' {
+		p.i++
+	} else {
+		for done := false; !done; {
+			if p.peek() != '"' {
+				return Value{}, p.fail(ErrInvalid, "no key")
+			}
+			key, _, err := p.str()
+			if err != nil {
+				return Value{}, err
+			}
+			if p.peek() != ':' {
+				return Value{}, p.fail(ErrInvalid, "no colon after key")
+			}
+			p.i++
+			v, err := p.value()
+			if err != nil {
+				return Value{}, err
+			}
+			v.order = uint32(len(p.mems) - base) // #nosec G115 -- bounded by MaxNodes
+			p.mems = append(p.mems, Member{Key: key, Value: v})
+			switch p.peek() {
+			case ',':
+				p.i++
+			case '}':
+				p.i++
+				done = true
+			default:
+				return Value{}, p.fail(ErrInvalid, "neither comma nor end of object")
+			}
+		}
+	}
+	members, duplicates := sortMembers(p.mems[base:])
+	if duplicates && p.strict {
+		return Value{}, p.fail(ErrDuplicateKey, "in the object that ends")
+	}
+	c := p.container()
+	c.members = take(&p.memSlab, members, p.slab)
+	p.mems = p.mems[:base]
+	p.depth++
+	return Value{kind: KindObject, c: c}, nil
+}
+
+const maxSlab = 256
+
+func (p *parser) container() *container {
+	if len(p.contSlab) == 0 {
+		p.contSlab = make([]container, max(p.slab/4, 1))
+	}
+	c := &p.contSlab[0]
+	p.contSlab = p.contSlab[1:]
+	return c
+}
+
+// take copies items into a slice of their own, cut from the slab when they are few.
+func take[T any](slab *[]T, items []T, size int) []T {
+	n := len(items)
+	switch {
+	case n == 0:
+		return nil
+	case n > len(*slab) && n >= size/4:
+		return append(make([]T, 0, n), items...)
+	case n > len(*slab):
+		*slab = make([]T, size)
+	}
+	out := (*slab)[:n:n]
+	*slab = (*slab)[n:]
+	copy(out, items)
+	return out
+}
+
+// str reads the string literal that starts at p.i. It is clean when it holds no
+// character that has to be escaped.
+func (p *parser) str() (s string, clean bool, err error) {
+	start := p.i + 1
+	end, seen := run(p.s, start)
+	if end < len(p.s) && p.s[end] == '"' {
+		s = p.s[start:end]
+		if seen&highs != 0 && !utf8.ValidString(s) {
+			return "", false, p.fail(ErrInvalidUTF8, "in the string that starts")
+		}
+		p.i = end + 1
+		return s, true, nil
+	}
+	s, err = p.escaped(start, end, seen)
+	return s, false, err
+}
+
+// escaped reads on a string literal, from start, whose first run ends at end
+// with something other than a quote.
+func (p *parser) escaped(start, end int, seen uint64) (string, error) {
+	// Find the end first, so that the text is allocated once and in its size.
+	last, extra := end, 0
+	for {
+		if last >= len(p.s) {
+			p.i = start - 1
+			return "", p.fail(ErrInvalid, "end of text in the string that starts")
+		}
+		c := p.s[last]
+		if c == '"' {
+			break
+		}
+		if c != '\\' {
+			p.i = last
+			return "", p.fail(ErrInvalid, "control character in string")
+		}
+		if last+1 >= len(p.s) {
+			p.i = last
+			return "", p.fail(ErrInvalid, "end of text in an escape")
+		}
+		extra++
+		var more uint64
+		last, more = run(p.s, last+2)
+		seen |= more
+	}
+	lit := p.s[start:last]
+	if seen&highs != 0 && !utf8.ValidString(lit) {
+		return "", p.fail(ErrInvalidUTF8, "in the string that starts")
+	}
+	var b strings.Builder
+	// Every escape is at least one byte longer than what it stands for.
+	b.Grow(len(lit) - extra)
+	from, i := 0, end-start
+	for i < len(lit) {
+		b.WriteString(lit[from:i])
+		c := lit[i+1]
+		if c != 'u' {
+			u := unescapes[c]
+			if u == 0 {
+				p.i = start + i
+				return "", p.fail(ErrInvalid, "unknown escape")
+			}
+			b.WriteByte(u)
+			i += 2
+		} else {
+			r, n := unicodeEscape(lit[i:])
+			if n == 0 {
+				p.i = start + i
+				return "", p.fail(ErrInvalid, "bad unicode escape")
+			}
+			b.WriteRune(r)
+			i += n
+		}
+		from = i
+		i, _ = run(lit, i)
+	}
+	b.WriteString(lit[from:])
+	p.i = last + 1
+	return b.String(), nil
+}
+
+var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// unicodeEscape decodes the \uXXXX, or pair of them, that s starts with, and
+// returns its length, 0 when it is malformed.
+func unicodeEscape(s string) (rune, int) {
+	r := hex4(s)
+	if r < 0 {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+		if pair := utf16.DecodeRune(r, hex4(s[6:])); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return utf8.RuneError, 6
+}
+
+// hex4 reads the four digits of \uXXXX, -1 when they aren't.
+func hex4(s string) rune {
+	if len(s) < 6 {
+		return -1
+	}
+	var r rune
+	for _, c := range []byte(s[2:6]) {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}

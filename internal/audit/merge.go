@@ -1,0 +1,267 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+)
+
+// completenessRank orders what a prompt or response can be told as; lower is
+// better. The two kinds of a typed prompt are equal: which one holds is known
+// only when all calls of the turn are, so the later observation is right.
+func completenessRank(c string) int {
+	switch c {
+	case "full":
+		return 1
+	case "partial":
+		return 2
+	case "truncated":
+		return 3
+	case "text_only":
+		return 4
+	case "user_prompt_only", "user_prompt_of_turn":
+		return 5
+	case "unparsed":
+		return 6
+	case "none":
+		return 7
+	}
+	return 8
+}
+
+func statusRank(s string) int {
+	switch s {
+	case "":
+		return 3
+	case StatusInitiated:
+		return 2
+	case StatusInterrupted:
+		return 1
+	}
+	return 0
+}
+
+var evidenceRank = map[string]int{"gateway": 1, "provider": 2, "sdk": 3, "client_asserted": 4, "": 5}
+
+var assuranceRank = map[string]int{
+	AssuranceVerified: 1, AssuranceGateway: 2, AssuranceAsserted: 3, AssuranceNone: 4, "": 5,
+}
+
+// unknownRank stands for a rank of 0, which is worse than any known one.
+func unknownRank(rank int) int {
+	if rank <= 0 {
+		return 1 << 30
+	}
+	return rank
+}
+
+// Merge makes the record of a call from its observations: a known value beats
+// null, better evidence beats worse, and among equals the later beats the
+// earlier. The result does not depend on the order of the slice, only on the
+// entries' revisions. It panics on no entries.
+func Merge(entries []Record) Record {
+	if len(entries) == 1 {
+		r := entries[0]
+		r.Complete()
+		return r
+	}
+	es := make([]*Record, len(entries))
+	for i := range entries {
+		es[i] = &entries[i]
+	}
+	slices.SortStableFunc(es, func(a, b *Record) int {
+		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Log, b.Log), cmp.Compare(a.Seq, b.Seq))
+	})
+
+	last := es[len(es)-1]
+	out := Record{EventID: last.EventID, Revision: last.Revision, Log: last.Log, Seq: last.Seq, Prev: last.Prev}
+
+	// The primary source gives times, model and tokens; others fill its gaps.
+	bySource := slices.Clone(es)
+	slices.SortStableFunc(bySource, func(a, b *Record) int {
+		return cmp.Or(
+			cmp.Compare(unknownRank(a.Source.Rank), unknownRank(b.Source.Rank)),
+			cmp.Compare(b.Revision, a.Revision),
+		)
+	})
+	for _, e := range bySource {
+		out.fill(e)
+	}
+	content := contentRanks{prompt: unknownRank(0), response: unknownRank(0)}
+	for _, e := range es {
+		out.weigh(e)
+		out.weighContent(e, &content)
+	}
+	out.Source = mergeSources(bySource, out.Source)
+	out.Complete()
+	return out
+}
+
+func fillStr(dst *string, v string) {
+	if *dst == "" {
+		*dst = v
+	}
+}
+
+func fillInt(dst **int64, v *int64) {
+	if *dst == nil {
+		*dst = v
+	}
+}
+
+// fillTokens takes a count where none is known; a count of 0 gives way too,
+// because some clients report 0 for what they don't know.
+func fillTokens(dst **int64, v *int64) {
+	if v != nil && (*dst == nil || **dst == 0) {
+		*dst = v
+	}
+}
+
+// fill takes from e what is not known yet; entries come best source first.
+func (r *Record) fill(e *Record) {
+	if r.Kind == "" || e.Kind == KindInteraction {
+		r.Kind = e.Kind
+	}
+	if r.Timestamp.IsZero() {
+		r.Timestamp = e.Timestamp
+	}
+	fillStr(&r.ApplicationID, e.ApplicationID)
+	fillStr(&r.Model, e.Model)
+	fillStr(&r.RequestModel, e.RequestModel)
+	fillStr(&r.Provider, e.Provider)
+	fillStr(&r.Operation, e.Operation)
+	fillStr(&r.ResponseID, e.ResponseID)
+	fillStr(&r.RequestID, e.RequestID)
+	fillStr(&r.TraceID, e.TraceID)
+	if r.SpanID == "" && r.TraceID == e.TraceID {
+		r.SpanID = e.SpanID
+	}
+	fillStr(&r.IPAddress, e.IPAddress)
+	fillStr(&r.Department, e.Department)
+	fillStr(&r.AgentName, e.AgentName)
+	fillInt(&r.LatencyMs, e.LatencyMs)
+	fillTokens(&r.PromptTokens, e.PromptTokens)
+	fillTokens(&r.CompletionTokens, e.CompletionTokens)
+	fillTokens(&r.CacheReadTokens, e.CacheReadTokens)
+	fillTokens(&r.CacheWriteTokens, e.CacheWriteTokens)
+	if statusRank(e.Status) < statusRank(r.Status) {
+		r.Status = e.Status
+	}
+	if e.ErrorType != "" && (r.ErrorType == "" || e.Source.ErrorExact && !r.Source.ErrorExact) {
+		r.ErrorType, r.Source.ErrorExact = e.ErrorType, e.Source.ErrorExact
+	}
+	if e.StopReason != "" && (r.StopReason == "" || e.Source.StopExact && !r.Source.StopExact) {
+		r.StopReason, r.StopClass, r.Source.StopExact = e.StopReason, e.StopClass, e.Source.StopExact
+	}
+}
+
+// weigh takes from e what is better evidence than, or as good as and later
+// than, what r has; entries come oldest first.
+func (r *Record) weigh(e *Record) {
+	if e.UserID != "" && (r.UserID == "" || betterUser(e, r)) {
+		r.UserID, r.Source.UserRank, r.IdentityAssurance = e.UserID, e.Source.UserRank, e.IdentityAssurance
+	}
+	if r.IdentityAssurance == "" {
+		r.IdentityAssurance = e.IdentityAssurance
+	}
+	if e.SessionID != "" && (r.SessionID == "" || unknownRank(e.Source.SessionRank) <= unknownRank(r.Source.SessionRank)) {
+		r.SessionID, r.Source.SessionRank = e.SessionID, e.Source.SessionRank
+	}
+	if ClassificationLevel(e.DataClassification) > ClassificationLevel(r.DataClassification) {
+		r.DataClassification, r.ClassificationBasis = e.DataClassification, e.ClassificationBasis
+	}
+	r.PolicyFlags = append(r.PolicyFlags, e.PolicyFlags...)
+	r.Detections = mergeDetections(r.Detections, e.Detections)
+	for _, u := range e.Unparsed {
+		if !slices.Contains(r.Unparsed, u) {
+			r.Unparsed = append(r.Unparsed, u)
+		}
+	}
+	// The longest retention wins; RFC 3339 dates compare as text.
+	if r.RetentionClass == "" || e.RetentionUntil > r.RetentionUntil {
+		r.RetentionClass, r.RetentionUntil = e.RetentionClass, e.RetentionUntil
+	}
+}
+
+func betterUser(e, r *Record) bool {
+	return cmp.Or(
+		cmp.Compare(assuranceRank[e.IdentityAssurance], assuranceRank[r.IdentityAssurance]),
+		cmp.Compare(unknownRank(e.Source.UserRank), unknownRank(r.Source.UserRank)),
+	) <= 0
+}
+
+// contentRanks are the ranks of the sources that the prompt and the response
+// were taken from.
+type contentRanks struct{ prompt, response int }
+
+// weighContent takes e's prompt and response where they are more complete, or
+// as complete and from a source as good.
+func (r *Record) weighContent(e *Record, ranks *contentRanks) {
+	rank := unknownRank(e.Source.Rank)
+	if betterContent(e.Content.Prompt, r.Content.Prompt, e.PromptHash, r.PromptHash, rank, ranks.prompt) {
+		r.PromptHash, r.Content.Prompt, r.Content.PromptSHA256 = e.PromptHash, e.Content.Prompt, e.Content.PromptSHA256
+		ranks.prompt = rank
+	}
+	if betterContent(e.Content.Response, r.Content.Response, e.ResponseHash, r.ResponseHash, rank, ranks.response) {
+		r.ResponseHash, r.Content.Response, r.Content.ResponseSHA256 = e.ResponseHash, e.Content.Response, e.Content.ResponseSHA256
+		ranks.response = rank
+	}
+	fillStr(&r.Content.KeyID, e.Content.KeyID)
+	fillStr(&r.Content.Suite, e.Content.Suite)
+}
+
+// betterContent compares two tellings of a prompt or response by completeness,
+// then by the rank of who told it; among equals the later is better, and a hash
+// never gives way to none.
+func betterContent(told, have, toldHash, haveHash string, toldRank, haveRank int) bool {
+	if c := cmp.Compare(completenessRank(told), completenessRank(have)); c != 0 {
+		return c < 0
+	}
+	if toldHash == "" && haveHash != "" {
+		return false
+	}
+	return toldRank <= haveRank || haveHash == "" && toldHash != ""
+}
+
+func mergeDetections(have, more []Detection) []Detection {
+	for _, d := range more {
+		i := slices.IndexFunc(have, func(h Detection) bool { return h.Type == d.Type })
+		switch {
+		case i < 0:
+			have = append(have, d)
+		case d.Count > have[i].Count:
+			have[i] = d
+		}
+	}
+	slices.SortFunc(have, func(a, b Detection) int { return cmp.Compare(a.Type, b.Type) })
+	return have
+}
+
+// mergeSources describes the primary source and names the spans of the others.
+func mergeSources(bySource []*Record, ranks Source) Source {
+	primary := bySource[0]
+	out := Source{
+		Dialect: primary.Source.Dialect, Scope: primary.Source.Scope, Signal: primary.Source.Signal,
+		Evidence: primary.Source.Evidence, ParentSpanID: primary.Source.ParentSpanID, Rank: primary.Source.Rank,
+		PromptID: primary.Source.PromptID, Sequence: primary.Source.Sequence,
+		UserRank: ranks.UserRank, SessionRank: ranks.SessionRank, StopExact: ranks.StopExact, ErrorExact: ranks.ErrorExact,
+	}
+	own := primary.TraceID + ":" + primary.SpanID
+	for _, e := range bySource {
+		if evidenceRank[e.Source.Evidence] < evidenceRank[out.Evidence] {
+			out.Evidence = e.Source.Evidence
+		}
+		fillStr(&out.PromptID, e.Source.PromptID)
+		if s := e.TraceID + ":" + e.SpanID; e.SpanID != "" && s != own {
+			out.Spans = append(out.Spans, s)
+		}
+		for _, s := range e.Source.Spans {
+			if s != own {
+				out.Spans = append(out.Spans, s)
+			}
+		}
+		out.Events = append(out.Events, e.Source.Events...)
+	}
+	out.Spans = sortedUnique(out.Spans)
+	out.Events = sortedUnique(out.Events)
+	return out
+}

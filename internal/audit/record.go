@@ -1,0 +1,233 @@
+// Package audit holds the audit record, its merge from observations, its
+// canonical JSON and its form as attributes in the pipeline.
+//
+// A record is what the entries of one call say together; an entry of the
+// ledger is one observation of a call, in the same form.
+package audit
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Schema is the value of the record's "schema" member.
+const Schema = "claudeaudit.record/1"
+
+// Kinds of a record.
+const (
+	KindInteraction = "interaction"
+	KindAccess      = "access"
+	KindAlert       = "alert"
+	// KindActivity is told by telemetry and is no model call, or none is known
+	// for it yet: a prompt whose call hasn't been seen, content that nothing ties to a call.
+	KindActivity = "activity"
+	KindSystem   = "system"
+)
+
+// Statuses of a record.
+const (
+	StatusInitiated   = "initiated"
+	StatusSuccess     = "success"
+	StatusError       = "error"
+	StatusBlocked     = "blocked"
+	StatusInterrupted = "interrupted"
+)
+
+// Data classifications, lowest first.
+const (
+	Public       = "PUBLIC"
+	Internal     = "INTERNAL"
+	Confidential = "CONFIDENTIAL"
+	Restricted   = "RESTRICTED"
+)
+
+// Classifications lists the levels, lowest first.
+var Classifications = []string{Public, Internal, Confidential, Restricted}
+
+// ClassificationLevel is a level's place in Classifications plus one; 0 for
+// anything else.
+func ClassificationLevel(level string) int {
+	for i, l := range Classifications {
+		if l == level {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// Identity assurance: how sure it is that the user is who the record says.
+const (
+	AssuranceVerified = "verified"
+	AssuranceGateway  = "gateway"
+	AssuranceAsserted = "asserted"
+	AssuranceNone     = "none"
+)
+
+// FlagIncomplete marks a record in which a required field is null.
+const FlagIncomplete = "record.incomplete"
+
+// FlagUnparsed marks a record with content that was there and could not be read.
+const FlagUnparsed = "content.unparsed"
+
+// Detection is a kind of data found in the content. It never holds the value.
+type Detection struct {
+	Type       string
+	Count      int64
+	Confidence string
+}
+
+// Content says how complete the told content is and where its ciphertext lies.
+// Prompt and response can come from different observations, so each has its
+// own address.
+type Content struct {
+	// Prompt is full, partial, truncated, user_prompt_only,
+	// user_prompt_of_turn, unparsed or none.
+	Prompt string
+	// Response is full, partial, truncated, text_only, unparsed or none.
+	Response string
+	// PromptSHA256 and ResponseSHA256 are the lower-case hex SHA-256 of the
+	// sealed containers that hold them: their address in the content store. ""
+	// when nothing is stored.
+	PromptSHA256   string
+	ResponseSHA256 string
+	KeyID          string // recipient key that the content key is wrapped to
+	Suite          string // encryption suite
+}
+
+// Source says who told the observation and how good its evidence is.
+type Source struct {
+	Dialect  string
+	Scope    string // instrumentation scope
+	Evidence string // gateway, provider, sdk, client_asserted
+	Signal   string // span, log
+	// Digest identifies the observation, 32 hex digits: a redelivery of the
+	// same data has the same.
+	Digest       string
+	ParentSpanID string
+	PromptID     string // Claude Code prompt.id
+	Sequence     *int64 // Claude Code event.sequence
+	// Spans are the other spans of the call, "trace_id:span_id".
+	Spans []string
+	// Events are the names of the log events behind the observation.
+	Events []string
+
+	// Rank of the source: whose times, model and tokens the record takes. 1 is
+	// best; 0 is unknown.
+	Rank int
+	// UserRank and SessionRank say which attribute a value came from; lower is better, 0 is unknown.
+	UserRank    int
+	SessionRank int
+	// StopExact and ErrorExact: the API's own vocabulary, not a client's.
+	StopExact  bool
+	ErrorExact bool
+}
+
+// Unparsed is content that was there and could not be read: never its bytes.
+type Unparsed struct {
+	Key    string
+	Bytes  int64
+	SHA256 string
+	Reason string
+}
+
+// Record is an audit record, or one observation of it. "" and nil mean not
+// known: null in JSON where the field is required, else left out.
+type Record struct {
+	EventID   uuid.UUID
+	Revision  int64 // 1 for a call's first entry; assigned by the ledger's writer
+	Kind      string
+	Timestamp time.Time // start of the call, UTC
+	Status    string
+
+	UserID             string
+	SessionID          string
+	ApplicationID      string
+	Model              string
+	PromptHash         string
+	ResponseHash       string
+	PromptTokens       *int64
+	CompletionTokens   *int64
+	LatencyMs          *int64
+	DataClassification string
+
+	// ClassificationBasis says why: "default", or which condition.
+	ClassificationBasis string
+	PolicyFlags         []string
+	Detections          []Detection
+	IPAddress           string
+	ErrorType           string
+	StopReason          string
+	StopClass           string
+	Provider            string
+	Operation           string
+	RequestModel        string
+	ResponseID          string
+	RequestID           string
+	CacheReadTokens     *int64
+	CacheWriteTokens    *int64
+	TraceID             string
+	SpanID              string
+	IdentityAssurance   string
+	Department          string
+	AgentName           string
+	Source              Source
+	Content             Content
+	Unparsed            []Unparsed
+	RetentionClass      string
+	RetentionUntil      string // RFC 3339 date
+
+	// Missing names the required fields that are null.
+	Missing []string
+
+	// Place in the ledger, set when read from it.
+	Log  string
+	Seq  uint64
+	Prev string
+}
+
+// required lists the required fields in the order of their names; present
+// tells whether the record knows them.
+var required = []struct {
+	name    string
+	present func(*Record) bool
+}{
+	{"application_id", func(r *Record) bool { return r.ApplicationID != "" }},
+	{"completion_tokens", func(r *Record) bool { return r.CompletionTokens != nil }},
+	{"data_classification", func(r *Record) bool { return r.DataClassification != "" }},
+	{"latency_ms", func(r *Record) bool { return r.LatencyMs != nil }},
+	{"model", func(r *Record) bool { return r.Model != "" }},
+	{"prompt_hash", func(r *Record) bool { return r.PromptHash != "" }},
+	{"prompt_tokens", func(r *Record) bool { return r.PromptTokens != nil }},
+	{"response_hash", func(r *Record) bool { return r.ResponseHash != "" }},
+	{"session_id", func(r *Record) bool { return r.SessionID != "" }},
+	{"status", func(r *Record) bool { return r.Status != "" }},
+	{"timestamp", func(r *Record) bool { return !r.Timestamp.IsZero() }},
+	{"user_id", func(r *Record) bool { return r.UserID != "" }},
+}
+
+// Complete sets Missing and the flags that follow from the record's own
+// fields, and sorts the flags. Call it when the fields are final.
+func (r *Record) Complete() {
+	r.Missing = r.Missing[:0]
+	flags := r.PolicyFlags[:0:0]
+	for _, f := range r.PolicyFlags {
+		if f != FlagIncomplete && f != FlagUnparsed {
+			flags = append(flags, f)
+		}
+	}
+	if r.Kind == KindInteraction {
+		for _, f := range required {
+			if !f.present(r) {
+				r.Missing = append(r.Missing, f.name)
+			}
+		}
+	}
+	if len(r.Missing) > 0 {
+		flags = append(flags, FlagIncomplete)
+	}
+	if len(r.Unparsed) > 0 {
+		flags = append(flags, FlagUnparsed)
+	}
+	r.PolicyFlags = sortedUnique(flags)
+}

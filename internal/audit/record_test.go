@@ -1,0 +1,271 @@
+package audit
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	jcsref "github.com/gowebpki/jcs"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+func ptr(n int64) *int64 { return &n }
+
+// full has every field set.
+func full() Record {
+	return Record{
+		EventID: uuid.MustParse("0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f"), Revision: 2, Kind: KindInteraction,
+		Timestamp: time.Date(2026, 11, 24, 10, 11, 12, 131415, time.UTC), Status: StatusError,
+		UserID: "u-4711", SessionID: "sess \"8c1f\"\n\u2028", ApplicationID: "invoice-assistant", Model: "claude-sonnet-4-5",
+		PromptHash: strings.Repeat("ab", 32), ResponseHash: strings.Repeat("cd", 32),
+		PromptTokens: ptr(13), CompletionTokens: ptr(0), LatencyMs: ptr(math.MaxInt32),
+		DataClassification: Confidential, ClassificationBasis: "default",
+		PolicyFlags: []string{"policy.x", "record.y"},
+		Detections:  []Detection{{Type: "email", Count: 3, Confidence: "high"}},
+		IPAddress:   "198.51.100.0/24", ErrorType: "rate_limit_error", StopReason: "end_turn", StopClass: "stop",
+		Provider: "anthropic", Operation: "chat", RequestModel: "claude-sonnet-4-5", ResponseID: "msg_1", RequestID: "req_1",
+		CacheReadTokens: ptr(1), CacheWriteTokens: ptr(2),
+		TraceID: strings.Repeat("0a", 16), SpanID: strings.Repeat("0b", 8),
+		IdentityAssurance: AssuranceAsserted, Department: "treasury", AgentName: "weather_agent",
+		Source: Source{
+			Dialect: "semconv", Scope: "opentelemetry.instrumentation.anthropic", Evidence: "sdk", Signal: "span",
+			Digest: strings.Repeat("ef", 16), ParentSpanID: strings.Repeat("0c", 8), PromptID: "p", Sequence: ptr(4),
+			Spans: []string{"t:s"}, Events: []string{"gen_ai.choice"}, Rank: 1, UserRank: 10, SessionRank: 11,
+			StopExact: true, ErrorExact: true,
+		},
+		Content: Content{
+			Prompt: "full", Response: "text_only", PromptSHA256: strings.Repeat("11", 32),
+			ResponseSHA256: strings.Repeat("22", 32), KeyID: "k1", Suite: "hpke",
+		},
+		Unparsed:       []Unparsed{{Key: "gen_ai.input.messages", Bytes: 12, SHA256: "aa", Reason: "invalid_json"}},
+		RetentionClass: "fs", RetentionUntil: "2033-11-24", Missing: []string{"user_id"},
+		Log: "org/audit/a/1", Seq: 7, Prev: strings.Repeat("33", 32),
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	for name, r := range map[string]Record{
+		"full":  full(),
+		"empty": {EventID: uuid.MustParse("0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := r.AppendJSON(nil)
+			want, err := jcsref.Transform(got)
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got))
+		})
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	want := full()
+	got, err := ParseRecord(want.AppendJSON(nil))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+
+	m := pcommon.NewMap()
+	want.PutAttributes(m)
+	got, ok := FromAttributes(m)
+	require.True(t, ok)
+	// What the ledger's writer gives does not travel.
+	want.Revision, want.Log, want.Seq, want.Prev = 0, "", 0, ""
+	want.Content = Content{Prompt: want.Content.Prompt, Response: want.Content.Response}
+	require.Equal(t, want, got)
+}
+
+func TestNullsAreNeverInvented(t *testing.T) {
+	r := Record{EventID: uuid.New(), Kind: KindInteraction}
+	r.Complete()
+	line := string(r.AppendJSON(nil))
+	for _, f := range required {
+		require.Contains(t, line, `"`+f.name+`":null`)
+		require.Contains(t, r.Missing, f.name)
+	}
+	require.Equal(t, []string{FlagIncomplete}, r.PolicyFlags)
+
+	r.CompletionTokens = ptr(0)
+	r.Complete()
+	require.NotContains(t, r.Missing, "completion_tokens", "0 is not null")
+}
+
+func TestParseRecordRefuses(t *testing.T) {
+	for name, line := range map[string]string{
+		"no JSON":       `{`,
+		"an array":      `[]`,
+		"no event id":   `{"kind":"interaction"}`,
+		"bad event id":  `{"event_id":"x"}`,
+		"wrong type":    `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","user_id":7}`,
+		"wrong number":  `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","prompt_tokens":"7"}`,
+		"wrong schema":  `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","schema":"x"}`,
+		"bad time":      `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","timestamp":"yesterday"}`,
+		"bad source":    `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","source":[]}`,
+		"bad content":   `{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f","content":""}`,
+		"negative _seq": `{"_seq":-1,"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseRecord([]byte(line))
+			require.ErrorIs(t, err, ErrNotARecord)
+		})
+	}
+}
+
+func TestMerge(t *testing.T) {
+	id := uuid.New()
+	call := func(rev int64, f func(*Record)) Record {
+		r := Record{EventID: id, Revision: rev, Kind: KindInteraction, Source: Source{Rank: 1, Evidence: "client_asserted"}}
+		f(&r)
+		return r
+	}
+	for name, tc := range map[string]struct {
+		entries []Record
+		check   func(*testing.T, Record)
+	}{
+		"a known value beats null": {
+			[]Record{
+				call(1, func(r *Record) { r.UserID, r.Status = "u", StatusInitiated }),
+				call(2, func(r *Record) { r.Status, r.Model, r.PromptTokens = StatusSuccess, "claude", ptr(3) }),
+			},
+			func(t *testing.T, r Record) {
+				require.Equal(t, "u", r.UserID)
+				require.Equal(t, StatusSuccess, r.Status)
+				require.Equal(t, int64(3), *r.PromptTokens)
+				require.Equal(t, int64(2), r.Revision)
+			},
+		},
+		"a late start does not undo an end": {
+			[]Record{
+				call(1, func(r *Record) { r.Status = StatusError }),
+				call(2, func(r *Record) { r.Status = StatusInitiated }),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, StatusError, r.Status) },
+		},
+		"an interruption gives way to the outcome": {
+			[]Record{
+				call(1, func(r *Record) { r.Status = StatusInterrupted }),
+				call(2, func(r *Record) { r.Status, r.Source.Rank = StatusSuccess, 3 }),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, StatusSuccess, r.Status) },
+		},
+		"the primary source gives times, the exact one the stop reason": {
+			[]Record{
+				call(1, func(r *Record) {
+					r.LatencyMs, r.StopReason, r.StopClass, r.Source.StopExact, r.Source.Rank = ptr(9), "end_turn", "stop", true, 2
+					r.TraceID, r.SpanID, r.CacheReadTokens = "t", "inner", ptr(0)
+				}),
+				call(2, func(r *Record) {
+					r.LatencyMs, r.StopReason, r.StopClass = ptr(10), "stop", "stop"
+					r.TraceID, r.SpanID = "t", "outer"
+				}),
+			},
+			func(t *testing.T, r Record) {
+				require.Equal(t, int64(10), *r.LatencyMs)
+				require.Equal(t, "end_turn", r.StopReason)
+				require.Equal(t, "outer", r.SpanID)
+				require.Equal(t, []string{"t:inner"}, r.Source.Spans)
+				require.Equal(t, int64(0), *r.CacheReadTokens)
+			},
+		},
+		"the user of the better evidence": {
+			[]Record{
+				call(1, func(r *Record) { r.UserID, r.Source.UserRank, r.IdentityAssurance = "opaque", 90, AssuranceAsserted }),
+				call(2, func(r *Record) { r.UserID, r.Source.UserRank, r.IdentityAssurance = "alice", 11, AssuranceAsserted }),
+				call(3, func(r *Record) { r.UserID, r.Source.UserRank, r.IdentityAssurance = "other", 50, AssuranceAsserted }),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, "alice", r.UserID) },
+		},
+		"a verified user beats a better attribute": {
+			[]Record{
+				call(1, func(r *Record) { r.UserID, r.Source.UserRank, r.IdentityAssurance = "v", 90, AssuranceVerified }),
+				call(2, func(r *Record) { r.UserID, r.Source.UserRank, r.IdentityAssurance = "a", 1, AssuranceAsserted }),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, "v", r.UserID) },
+		},
+		"the more complete content, prompt and response apart": {
+			[]Record{
+				call(1, func(r *Record) {
+					r.PromptHash, r.Content = "p1", Content{Prompt: "user_prompt_only", Response: "none", PromptSHA256: "c1"}
+				}),
+				call(2, func(r *Record) {
+					r.ResponseHash, r.Content = "r2", Content{Prompt: "none", Response: "text_only", ResponseSHA256: "c2"}
+				}),
+				call(3, func(r *Record) { r.Content = Content{Prompt: "none", Response: "none"} }),
+			},
+			func(t *testing.T, r Record) {
+				require.Equal(t, "p1", r.PromptHash)
+				require.Equal(t, "r2", r.ResponseHash)
+				require.Equal(t, Content{
+					Prompt: "user_prompt_only", Response: "text_only", PromptSHA256: "c1", ResponseSHA256: "c2",
+				}, r.Content)
+			},
+		},
+		"the highest class, all flags": {
+			[]Record{
+				call(1, func(r *Record) {
+					r.DataClassification, r.ClassificationBasis, r.PolicyFlags = Restricted, "rule 1", []string{"b"}
+				}),
+				call(2, func(r *Record) {
+					r.DataClassification, r.ClassificationBasis, r.PolicyFlags = Internal, "default", []string{"a"}
+				}),
+			},
+			func(t *testing.T, r Record) {
+				require.Equal(t, Restricted, r.DataClassification)
+				require.Equal(t, "rule 1", r.ClassificationBasis)
+				require.Equal(t, []string{"a", "b", FlagIncomplete}, r.PolicyFlags)
+			},
+		},
+		"a prompt becomes an interaction with its call": {
+			[]Record{
+				{EventID: id, Revision: 1, Kind: KindActivity},
+				call(2, func(r *Record) {}),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, KindInteraction, r.Kind) },
+		},
+		"a reported 0 gives way to a count": {
+			[]Record{
+				call(1, func(r *Record) { r.PromptTokens = ptr(0) }),
+				call(2, func(r *Record) { r.PromptTokens, r.Source.Rank = ptr(14), 2 }),
+			},
+			func(t *testing.T, r Record) { require.Equal(t, int64(14), *r.PromptTokens) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := Merge(tc.entries)
+			tc.check(t, want)
+			for range 10 {
+				rand.Shuffle(len(tc.entries), func(i, j int) {
+					tc.entries[i], tc.entries[j] = tc.entries[j], tc.entries[i]
+				})
+				got := Merge(tc.entries)
+				require.Equal(t, string(want.AppendJSON(nil)), string(got.AppendJSON(nil)), "order of arrival")
+			}
+		})
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	r := full()
+	f.Add(r.AppendJSON(nil))
+	f.Add([]byte(`{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := ParseRecord(line)
+		if err != nil {
+			return
+		}
+		again, err := ParseRecord(r.AppendJSON(nil))
+		require.NoError(t, err)
+		require.Equal(t, string(r.AppendJSON(nil)), string(again.AppendJSON(nil)))
+	})
+}
+
+func BenchmarkAppendBody(b *testing.B) {
+	r := full()
+	buf := r.AppendBody(nil, 1)
+	b.SetBytes(int64(len(buf)))
+	for b.Loop() {
+		buf = r.AppendBody(buf[:0], 1)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // maxExact is up to where every integer is a double.
@@ -105,20 +104,24 @@ const hexDigits = "0123456789abcdef"
 // byte of s that isn't part of valid UTF-8 is written as U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	start := len(dst)
-	dst = slices.Grow(dst, len(s)+2)
+	dst = slices.Grow(dst, len(s)+2+slack)
 	dst = append(dst, '"')
-	var seen uint64
-	for from := 0; ; {
-		end, bits := run(s, from)
-		seen |= bits
-		dst = append(dst, s[from:end]...)
-		if end == len(s) {
-			break
-		}
+	end, seen := run(s, 0)
+	dst = append(dst, s[:end]...)
+	for end < len(s) {
 		dst = appendEscape(dst, s[end])
-		from = end + 1
+		rest := len(s) - end - 1
+		if cap(dst)-len(dst) < rest+slack {
+			// A quarter more than there is to write, as there will be more escapes.
+			dst = slices.Grow(dst, rest+rest/4+slack)
+		}
+		n := len(dst)
+		next, more := copyRun(dst[n:cap(dst)], s, end+1)
+		seen |= more
+		dst = dst[:n+next-end-1]
+		end = next
 	}
-	if seen&highs != 0 && !utf8.ValidString(s) {
+	if seen&highs != 0 && !validUTF8(s) {
 		return AppendString(dst[:start], repair(s))
 	}
 	return append(dst, '"')

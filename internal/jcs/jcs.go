@@ -14,7 +14,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Kind is the JSON type of a Value.
@@ -115,7 +114,7 @@ func Array(elems []Value) Value {
 func Object(members []Member) Value {
 	dirty := len(members) > math.MaxUint32
 	for i := range members {
-		if members[i].Value.kind == KindInvalid || !utf8.ValidString(members[i].Key) ||
+		if members[i].Value.kind == KindInvalid || !validUTF8(members[i].Key) ||
 			i > 0 && compareKeys(members[i-1].Key, members[i].Key) >= 0 {
 			dirty = true
 			break
@@ -138,7 +137,7 @@ func Object(members []Member) Value {
 
 // repair returns s with every byte that isn't part of valid UTF-8 replaced by U+FFFD.
 func repair(s string) string {
-	if utf8.ValidString(s) {
+	if validUTF8(s) {
 		return s
 	}
 	var b strings.Builder

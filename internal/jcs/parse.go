@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -53,6 +54,11 @@ func ParseStrict(s string, lim Limits) (Value, error) {
 	return parse(s, lim, true)
 }
 
+// buffers lends the parsers' buffers, up to maxPooled bytes each.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxPooled = 1 << 20
+
 type parser struct {
 	s      string
 	i      int
@@ -61,13 +67,14 @@ type parser struct {
 	strict bool
 
 	// Stacks of the elements and members of the containers that are still open.
-	vals []Value
-	mems []Member
-	// What is left of the last slab of each kind. Slabs save an allocation for each small container.
-	valSlab  []Value
-	memSlab  []Member
-	contSlab []container
-	slab     int
+	vals       []Value
+	mems       []Member
+	elems      slab[Value]
+	members    slab[Member]
+	containers slab[container]
+	// buf is where strings with escapes are put together; pooled is where it came from.
+	buf    []byte
+	pooled *[]byte
 }
 
 func parse(s string, lim Limits, strict bool) (Value, error) {
@@ -83,11 +90,14 @@ func parse(s string, lim Limits, strict bool) (Value, error) {
 	if len(s) > lim.MaxBytes {
 		return Value{}, fmt.Errorf("%w: %d bytes, at most %d allowed", ErrTooLarge, len(s), lim.MaxBytes)
 	}
-	p := parser{
-		s: s, depth: lim.MaxDepth, nodes: min(lim.MaxNodes, math.MaxInt32), strict: strict,
-		slab: min(max(len(s)/64, 4), maxSlab),
-	}
+	p := parser{s: s, depth: lim.MaxDepth, nodes: min(lim.MaxNodes, math.MaxInt32), strict: strict}
 	v, err := p.value()
+	if p.pooled != nil {
+		*p.pooled = p.buf
+		if len(p.buf) <= maxPooled {
+			buffers.Put(p.pooled)
+		}
+	}
 	if err != nil {
 		return Value{}, err
 	}
@@ -239,8 +249,8 @@ func (p *parser) array() (Value, error) {
 			}
 		}
 	}
-	c := p.container()
-	c.elems = take(&p.valSlab, p.vals[base:], p.slab)
+	c := &p.containers.take(1)[0]
+	c.elems = p.elems.keep(p.vals[base:])
 	p.vals = p.vals[:base]
 	p.depth++
 	return Value{kind: KindArray, c: c}, nil
@@ -287,37 +297,45 @@ func (p *parser) object() (Value, error) {
 	if duplicates && p.strict {
 		return Value{}, p.fail(ErrDuplicateKey, "in the object that ends")
 	}
-	c := p.container()
-	c.members = take(&p.memSlab, members, p.slab)
+	c := &p.containers.take(1)[0]
+	c.members = p.members.keep(members)
 	p.mems = p.mems[:base]
 	p.depth++
 	return Value{kind: KindObject, c: c}, nil
 }
 
-const maxSlab = 256
-
-func (p *parser) container() *container {
-	if len(p.contSlab) == 0 {
-		p.contSlab = make([]container, max(p.slab/4, 1))
-	}
-	c := &p.contSlab[0]
-	p.contSlab = p.contSlab[1:]
-	return c
+// slab gives out small slices cut from larger ones, which double in length
+// from minSlab to maxSlab, so that small texts don't pay for large ones.
+type slab[T any] struct {
+	free []T
+	size int
 }
 
-// take copies items into a slice of their own, cut from the slab when they are few.
-func take[T any](slab *[]T, items []T, size int) []T {
-	n := len(items)
-	switch {
-	case n == 0:
-		return nil
-	case n > len(*slab) && n >= size/4:
-		return append(make([]T, 0, n), items...)
-	case n > len(*slab):
-		*slab = make([]T, size)
+const (
+	minSlab = 8
+	maxSlab = 256
+)
+
+// take returns a zeroed slice of n items.
+func (s *slab[T]) take(n int) []T {
+	if n > len(s.free) {
+		if n >= maxSlab/4 {
+			return make([]T, n)
+		}
+		s.size = min(max(2*s.size, minSlab, n), maxSlab)
+		s.free = make([]T, s.size)
 	}
-	out := (*slab)[:n:n]
-	*slab = (*slab)[n:]
+	out := s.free[:n:n]
+	s.free = s.free[n:]
+	return out
+}
+
+// keep copies items from a stack into a slice of their own.
+func (s *slab[T]) keep(items []T) []T {
+	if len(items) == 0 {
+		return nil
+	}
+	out := s.take(len(items))
 	copy(out, items)
 	return out
 }
@@ -329,7 +347,7 @@ func (p *parser) str() (s string, clean bool, err error) {
 	end, seen := run(p.s, start)
 	if end < len(p.s) && p.s[end] == '"' {
 		s = p.s[start:end]
-		if seen&highs != 0 && !utf8.ValidString(s) {
+		if seen&highs != 0 && !validUTF8(s) {
 			return "", false, p.fail(ErrInvalidUTF8, "in the string that starts")
 		}
 		p.i = end + 1
@@ -340,66 +358,87 @@ func (p *parser) str() (s string, clean bool, err error) {
 }
 
 // escaped reads on a string literal, from start, whose first run ends at end
-// with something other than a quote.
+// with something other than a quote. The text is put together in a buffer
+// and copied once.
 func (p *parser) escaped(start, end int, seen uint64) (string, error) {
-	// Find the end first, so that the text is allocated once and in its size.
-	last, extra := end, 0
+	if p.pooled == nil {
+		p.pooled = buffers.Get().(*[]byte)
+		p.buf = *p.pooled
+	}
+	src, n := p.s, end-start
+	buf := grow(p.buf, 0, n+2*slack)
+	copy(buf, src[start:end])
+	i := end
 	for {
-		if last >= len(p.s) {
+		if i >= len(src) {
 			p.i = start - 1
 			return "", p.fail(ErrInvalid, "end of text in the string that starts")
 		}
-		c := p.s[last]
+		c := src[i]
 		if c == '"' {
 			break
 		}
+		p.i = i
 		if c != '\\' {
-			p.i = last
 			return "", p.fail(ErrInvalid, "control character in string")
 		}
-		if last+1 >= len(p.s) {
-			p.i = last
+		if i+1 >= len(src) {
 			return "", p.fail(ErrInvalid, "end of text in an escape")
 		}
-		extra++
-		var more uint64
-		last, more = run(p.s, last+2)
-		seen |= more
-	}
-	lit := p.s[start:last]
-	if seen&highs != 0 && !utf8.ValidString(lit) {
-		return "", p.fail(ErrInvalidUTF8, "in the string that starts")
-	}
-	var b strings.Builder
-	// Every escape is at least one byte longer than what it stands for.
-	b.Grow(len(lit) - extra)
-	from, i := 0, end-start
-	for i < len(lit) {
-		b.WriteString(lit[from:i])
-		c := lit[i+1]
-		if c != 'u' {
+		if c = src[i+1]; c != 'u' {
 			u := unescapes[c]
 			if u == 0 {
-				p.i = start + i
 				return "", p.fail(ErrInvalid, "unknown escape")
 			}
-			b.WriteByte(u)
+			buf[n] = u
+			n++
 			i += 2
 		} else {
-			r, n := unicodeEscape(lit[i:])
-			if n == 0 {
-				p.i = start + i
+			r, width := unicodeEscape(src[i:])
+			if width == 0 {
 				return "", p.fail(ErrInvalid, "bad unicode escape")
 			}
-			b.WriteRune(r)
-			i += n
+			n += utf8.EncodeRune(buf[n:n+utf8.UTFMax], r)
+			i += width
 		}
-		from = i
-		i, _ = run(lit, i)
+		// Copy the run that follows, a buffer's worth at a time.
+		for {
+			if len(buf)-n < minChunk {
+				buf = grow(buf, n, len(buf)+minChunk)
+			}
+			stop := min(len(src), i+len(buf)-n-2*slack)
+			next, more := copyRun(buf[n:], src[:stop], i)
+			seen |= more
+			n += next - i
+			i = next
+			if i < stop || i == len(src) {
+				break
+			}
+		}
 	}
-	b.WriteString(lit[from:])
-	p.i = last + 1
-	return b.String(), nil
+	p.buf = buf
+	s := string(buf[:n])
+	// What was unescaped is valid, so all of s is if what was copied is; and a
+	// character can't be made of copied bytes with an escape between.
+	if seen&highs != 0 && !validUTF8(s) {
+		p.i = start - 1
+		return "", p.fail(ErrInvalidUTF8, "in the string that starts")
+	}
+	p.i = i + 1
+	return s, nil
+}
+
+// minChunk is the least room, in bytes, that a run is copied into.
+const minChunk = 256
+
+// grow returns a buffer of at least size bytes, at least twice as long as buf, with its first n bytes.
+func grow(buf []byte, n, size int) []byte {
+	if size <= len(buf) {
+		return buf
+	}
+	bigger := make([]byte, max(size, 2*len(buf), 1024))
+	copy(bigger, buf[:n])
+	return bigger
 }
 
 var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}

@@ -1,0 +1,338 @@
+package seal
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+const (
+	publicPrefix   = "claudeaudit-content-public-v1:"
+	identityPrefix = "claudeaudit-content-identity-v1:"
+
+	// maxKeyFile bounds what is read of a key file.
+	maxKeyFile = 4096
+	checkLen   = 4
+)
+
+var (
+	// ErrKey says that a key's text can't be read. It never quotes the text.
+	ErrKey = errors.New("invalid key")
+	// ErrExposed says that others than the owner can read a secret key file.
+	ErrExposed = errors.New("secret key file is readable by others")
+)
+
+// String returns the public key as one line of text.
+func (r *Recipient) String() string { return encodeKey(publicPrefix, r.pub.Bytes()) }
+
+// Text returns the secret key as one line of text. It is not called String so
+// that printing an Identity does not print the key.
+func (i *Identity) Text() (string, error) {
+	raw, err := i.priv.Bytes()
+	if err != nil {
+		return "", fmt.Errorf("encode content identity: %w", err)
+	}
+	return encodeKey(identityPrefix, raw), nil
+}
+
+// String names the identity by its key id, without the secret.
+func (i *Identity) String() string { return "content identity " + i.KeyID() }
+
+// GoString is String, so that %#v does not print the secret either.
+func (i *Identity) GoString() string { return i.String() }
+
+// encodeKey appends a 4-byte check of prefix and key so that a typing error is
+// told from a key that opens nothing.
+func encodeKey(prefix string, key []byte) string {
+	sum := keyCheck(prefix, key)
+	return prefix + base64.RawURLEncoding.EncodeToString(append(bytes.Clone(key), sum...))
+}
+
+func keyCheck(prefix string, key []byte) []byte {
+	h := sha256.New()
+	io.WriteString(h, prefix)
+	h.Write(key)
+	return h.Sum(nil)[:checkLen]
+}
+
+func decodeKey(prefix, text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	rest, ok := strings.CutPrefix(text, prefix)
+	switch {
+	case ok:
+	case strings.HasPrefix(text, publicPrefix):
+		return nil, fmt.Errorf("%w: this is a content public key, want %q", ErrKey, prefix)
+	case strings.HasPrefix(text, identityPrefix):
+		return nil, fmt.Errorf("%w: this is a secret content identity, want %q", ErrKey, prefix)
+	case text == "":
+		return nil, fmt.Errorf("%w: empty, want %q", ErrKey, prefix)
+	default:
+		return nil, fmt.Errorf("%w: must start with %q", ErrKey, prefix)
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: after the prefix must follow unpadded base64url", ErrKey)
+	}
+	if len(raw) != 32+checkLen {
+		return nil, fmt.Errorf("%w: holds %d bytes, must be %d", ErrKey, len(raw), 32+checkLen)
+	}
+	key, sum := raw[:32], raw[32:]
+	if !bytes.Equal(sum, keyCheck(prefix, key)) {
+		return nil, fmt.Errorf("%w: check digits don't match, the text was mistyped or cut", ErrKey)
+	}
+	return key, nil
+}
+
+// ParseRecipient reads a public key's text.
+func ParseRecipient(text string) (*Recipient, error) {
+	raw, err := decodeKey(publicPrefix, text)
+	if err != nil {
+		return nil, fmt.Errorf("content public key: %w", err)
+	}
+	pub, err := kem().NewPublicKey(raw)
+	if err != nil {
+		return nil, fmt.Errorf("content public key: %w: %w", ErrKey, err)
+	}
+	return newRecipient(pub), nil
+}
+
+// ParseIdentity reads a secret key's text.
+func ParseIdentity(text string) (*Identity, error) {
+	raw, err := decodeKey(identityPrefix, text)
+	if err != nil {
+		return nil, fmt.Errorf("content identity: %w", err)
+	}
+	priv, err := kem().NewPrivateKey(raw)
+	if err != nil {
+		return nil, fmt.Errorf("content identity: %w", ErrKey)
+	}
+	return newIdentity(priv), nil
+}
+
+// LoadRecipient reads a public key file.
+func LoadRecipient(path string) (*Recipient, error) {
+	text, err := readKeyFile(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("read content public key: %w", err)
+	}
+	r, err := ParseRecipient(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// LoadIdentity reads a secret key file; ErrExposed if others than its owner can read it.
+func LoadIdentity(path string) (*Identity, error) {
+	text, err := readKeyFile(path, true)
+	if err != nil {
+		return nil, fmt.Errorf("read content identity: %w", err)
+	}
+	i, err := ParseIdentity(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return i, nil
+}
+
+// WriteContentKeys writes the secret key to identityPath (mode 0600) and the
+// public key to publicPath (0644). Existing files are never overwritten: the
+// error then is fs.ErrExist, wrapped.
+func WriteContentKeys(i *Identity, identityPath, publicPath string) error {
+	text, err := i.Text()
+	if err != nil {
+		return err
+	}
+	return writePair(identityPath, text, publicPath, i.Recipient().String())
+}
+
+// CheckpointKey signs checkpoints.
+type CheckpointKey struct {
+	Signer note.Signer
+	// VerifierKey is the public key's text, "name+hash+base64".
+	VerifierKey string
+
+	secret string
+}
+
+// GenerateCheckpointKey makes an Ed25519 key in the form of signed notes. The
+// name must not be empty or hold spaces or "+".
+func GenerateCheckpointKey(name string) (*CheckpointKey, error) {
+	if name == "" || strings.ContainsAny(name, "+ \t\r\n") {
+		return nil, fmt.Errorf("checkpoint key name %q: must not be empty or hold spaces or '+'", name)
+	}
+	skey, _, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return nil, fmt.Errorf("generate checkpoint key: %w", err)
+	}
+	return ParseCheckpointKey(skey)
+}
+
+// ParseCheckpointKey reads a secret checkpoint key's text ("PRIVATE+KEY+…").
+func ParseCheckpointKey(text string) (*CheckpointKey, error) {
+	text = strings.TrimSpace(text)
+	signer, err := note.NewSigner(text)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint key: %w: must be one line PRIVATE+KEY+name+hash+base64", ErrKey)
+	}
+	// note.NewSigner checked the form: the algorithm byte and the 32-byte seed follow the fourth '+'.
+	parts := strings.SplitN(text, "+", 5)
+	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	if err != nil || len(raw) != 1+ed25519.SeedSize {
+		return nil, fmt.Errorf("checkpoint key: %w", ErrKey)
+	}
+	pub := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
+	vkey, err := note.NewEd25519VerifierKey(signer.Name(), pub)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint key: %w", err)
+	}
+	return &CheckpointKey{Signer: signer, VerifierKey: vkey, secret: text}, nil
+}
+
+// LoadCheckpointKey reads a secret checkpoint key file; ErrExposed if others
+// than its owner can read it.
+func LoadCheckpointKey(path string) (*CheckpointKey, error) {
+	text, err := readKeyFile(path, true)
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint key: %w", err)
+	}
+	k, err := ParseCheckpointKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return k, nil
+}
+
+// WriteCheckpointKey writes the secret key to path (mode 0600) and the
+// verifier key to publicPath (0644), never over an existing file.
+func WriteCheckpointKey(k *CheckpointKey, path, publicPath string) error {
+	return writePair(path, k.secret, publicPath, k.VerifierKey)
+}
+
+// LoadVerifierKeys reads a file of verifier keys, one a line; empty lines and
+// lines that start with '#' are skipped.
+func LoadVerifierKeys(path string) ([]string, error) {
+	text, err := readKeyFile(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint public key: %w", err)
+	}
+	var keys []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if strings.HasPrefix(line, "PRIVATE+KEY+") {
+			return nil, fmt.Errorf("%s: %w: this is a secret key, want the public one", path, ErrKey)
+		}
+		if _, err := note.NewVerifier(line); err != nil {
+			return nil, fmt.Errorf("%s: %w: must be name+hash+base64", path, ErrKey)
+		}
+		keys = append(keys, line)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: %w: no key in the file", path, ErrKey)
+	}
+	return keys, nil
+}
+
+func readKeyFile(path string, secret bool) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !st.Mode().IsRegular() {
+		return "", fmt.Errorf("%s: not a regular file", path)
+	}
+	// Windows has no such mode bits; its files inherit the folder's access list.
+	if secret && runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s: %w: mode is %#o, must be 0600 or less (chmod 600)", path, ErrExposed, st.Mode().Perm())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if len(text) > maxKeyFile {
+		return "", fmt.Errorf("%s: %w: longer than %d bytes", path, ErrKey, maxKeyFile)
+	}
+	return string(text), nil
+}
+
+// writePair writes the public half first: a crash in between leaves no secret
+// whose public half is unknown, and the secret's presence means both are there.
+func writePair(secretPath, secret, publicPath, public string) error {
+	for _, p := range []string{secretPath, publicPath} {
+		if _, err := os.Lstat(p); err == nil {
+			return fmt.Errorf("write key %s: %w", p, fs.ErrExist)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write key %s: %w", p, err)
+		}
+	}
+	if err := writeNew(publicPath, public, 0o644); err != nil {
+		return err
+	}
+	if err := writeNew(secretPath, secret, 0o600); err != nil {
+		return errors.Join(err, os.Remove(publicPath))
+	}
+	return nil
+}
+
+// writeNew creates path with one line of text, all of it or nothing, and fails
+// with fs.ErrExist if it is there.
+func writeNew(path, text string, mode fs.FileMode) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, ".key-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(text + "\n")
+	if err == nil {
+		err = tmp.Chmod(mode)
+	}
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return fmt.Errorf("write key %s: %w", path, err)
+	}
+	// A hard link fails when the name exists; a rename would replace it.
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // folders can't be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	sqlitedriver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/claudeaudit/claudeaudit/internal/index"
+)
+
+// SchemaVersion is the version of the tables, kept in user_version. A file
+// with another one is refused with index.ErrSchema; it is rebuilt from the
+// ledger rather than migrated.
+const SchemaVersion = 1
+
+// applicationID marks the file as an index of Claude Audit ("CAud").
+const applicationID = 0x43417564
+
+// An entry's id is stream<<seqBits | seq, so entries of a stream are appended
+// in order and ids tell the place.
+const (
+	seqBits    = 40
+	maxSeq     = 1<<seqBits - 1
+	maxStreams = 1 << 20
+)
+
+// The entries are the ledger's lines. A record row holds what queries filter
+// and sort by; the record itself is merged from its entries when it is read, so
+// it is stored once. A row's id is that of the entry that opened it here;
+// further entries name it in entries.record. head is the id of the row of the
+// logical record: the row's own, or that of its twin from another stream. more
+// says that there are further entries or twins. flags holds the policy flags,
+// each followed by a line feed.
+//
+// Most records tell of successful interactions, so status and kind are indexed
+// for the others alone.
+var schema = []string{
+	`CREATE TABLE streams (
+		id INTEGER PRIMARY KEY,
+		name TEXT NOT NULL UNIQUE,
+		next INTEGER NOT NULL,
+		last BLOB NOT NULL,
+		dropping INTEGER NOT NULL DEFAULT 0
+	) STRICT`,
+	`CREATE TABLE horizon (only INTEGER PRIMARY KEY CHECK (only = 1), ts INTEGER NOT NULL) STRICT`,
+	`CREATE TABLE entries (
+		id INTEGER PRIMARY KEY,
+		record INTEGER,
+		line BLOB NOT NULL
+	) STRICT`,
+	`CREATE INDEX entries_more ON entries (record) WHERE record <> id`,
+	`CREATE TABLE records (
+		id INTEGER PRIMARY KEY,
+		event BLOB NOT NULL,
+		ts INTEGER NOT NULL,
+		kind TEXT NOT NULL,
+		status TEXT NOT NULL,
+		user_id TEXT,
+		session_id TEXT,
+		application_id TEXT,
+		model TEXT,
+		classification TEXT,
+		flags TEXT,
+		response_id TEXT,
+		head INTEGER NOT NULL,
+		more INTEGER NOT NULL
+	) STRICT`,
+	`CREATE UNIQUE INDEX records_event ON records (event)`,
+	`CREATE INDEX records_ts ON records (ts)`,
+	`CREATE INDEX records_user ON records (user_id, ts) WHERE user_id IS NOT NULL`,
+	`CREATE INDEX records_session ON records (session_id, ts) WHERE session_id IS NOT NULL`,
+	`CREATE INDEX records_application ON records (application_id, ts) WHERE application_id IS NOT NULL`,
+	`CREATE INDEX records_classification ON records (classification, ts) WHERE classification IS NOT NULL`,
+	`CREATE INDEX records_status ON records (status, ts) WHERE status <> 'success'`,
+	`CREATE INDEX records_kind ON records (kind, ts) WHERE kind <> 'interaction'`,
+	`CREATE INDEX records_response ON records (response_id) WHERE response_id IS NOT NULL`,
+	`CREATE INDEX records_twin ON records (head) WHERE head <> id`,
+	`CREATE TABLE flags (
+		flag TEXT NOT NULL,
+		ts INTEGER NOT NULL,
+		record INTEGER NOT NULL,
+		PRIMARY KEY (flag, ts, record)
+	) STRICT, WITHOUT ROWID`,
+}
+
+// dsn names the file to the driver. Everything that SQLite's URI syntax could
+// read as its own is percent-encoded.
+func dsn(path string, readOnly bool, pragmas ...string) string {
+	q := url.Values{}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	if readOnly {
+		q.Set("mode", "ro")
+	}
+	escaped := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	escaped = strings.ReplaceAll(escaped, "#", "%23")
+	return "file:" + escaped + "?" + q.Encode()
+}
+
+// checkSchema compares the file's marks with this version's. A file without
+// tables is reported by empty.
+func checkSchema(ctx context.Context, q querier) (empty bool, err error) {
+	var app, version, tables int64
+	if err := q.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+		return false, classify(err)
+	}
+	if err := q.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return false, classify(err)
+	}
+	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return false, classify(err)
+	}
+	switch {
+	case app == 0 && version == 0 && tables == 0:
+		return true, nil
+	case app != applicationID:
+		return false, fmt.Errorf("%w: the file is a database, but no index of Claude Audit", index.ErrCorrupt)
+	case version != SchemaVersion:
+		return false, fmt.Errorf("%w: it has %d, this program has %d; rebuild it from the ledger with \"claudeaudit reindex\"",
+			index.ErrSchema, version, SchemaVersion)
+	}
+	return false, nil
+}
+
+func createSchema(ctx context.Context, c *sql.Conn) error {
+	statements := append([]string{"BEGIN IMMEDIATE"}, schema...)
+	statements = append(statements,
+		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", SchemaVersion),
+		"COMMIT")
+	for _, s := range statements {
+		if _, err := c.ExecContext(ctx, s); err != nil {
+			_, _ = c.ExecContext(ctx, "ROLLBACK") // the error that matters is the first
+			return fmt.Errorf("creating the tables: %w", classify(err))
+		}
+	}
+	return nil
+}
+
+// querier is what *sql.DB, *sql.Conn and *sql.Tx have in common.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// classify wraps the driver's errors of a damaged file in index.ErrCorrupt.
+func classify(err error) error {
+	var se *sqlitedriver.Error
+	if !errors.As(err, &se) {
+		return err
+	}
+	switch se.Code() & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %w", index.ErrCorrupt, err)
+	}
+	return err
+}
+
+// Files returns the names of the files that make up the database at path.
+func Files(path string) []string {
+	return []string{path, path + "-wal", path + "-shm"}
+}
+
+// Remove deletes the database at path. The caller holds its Lock.
+func Remove(path string) error {
+	for _, f := range Files(path) {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the index: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,748 @@
+// Package sqlite keeps the index in one SQLite file.
+//
+// One process writes (see Lock), any number read while it does: the file is in
+// write-ahead mode. A commit is not forced to disk: after a power cut the last
+// batches may be gone together with the cursor, and are taken from the ledger
+// again.
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/index"
+)
+
+// Store is the database open for writing. Apply, DropStream and Prune are for
+// one goroutine; queries for any.
+type Store struct {
+	*Reader
+	db   *sql.DB
+	conn *sql.Conn
+	lock *Lock
+
+	many, one statements
+	find      *sql.Stmt // by keysPerLookup event ids
+
+	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, rowsByResponse, setCursor, addStream *sql.Stmt
+
+	streams map[string]*stream
+	horizon int64
+	fatal   error
+}
+
+type stream struct {
+	id       int64
+	cursor   index.Cursor
+	dropping bool
+}
+
+// statements insert a fixed number of rows each.
+type statements struct {
+	entries, records, flags *sql.Stmt
+}
+
+// rowsPerInsert is how many rows one statement inserts, keysPerLookup how many
+// keys one looks up: the cost of a call is spread over them.
+const (
+	rowsPerInsert = 50
+	keysPerLookup = 100
+)
+
+var _ index.Store = (*Store)(nil)
+
+// Open opens the database at path for writing and makes it if there is none.
+// It returns index.ErrLocked when another process has it open so,
+// index.ErrSchema or index.ErrCorrupt when it has to be rebuilt.
+func Open(ctx context.Context, path string) (*Store, error) {
+	lock, err := TryLock(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := OpenLocked(ctx, path, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	return s, nil
+}
+
+// OpenLocked is Open for a caller who holds the lock. Close releases it; when
+// OpenLocked fails the caller keeps it.
+func OpenLocked(ctx context.Context, path string, lock *Lock) (*Store, error) {
+	// SQLite makes the file with the umask's rights, and its companions with
+	// the file's. Who called when is for the owner's eyes.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	switch {
+	case err == nil:
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("creating the index: %w", err)
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("creating the index: %w", err)
+	}
+	db, err := sql.Open("sqlite", dsn(path, false, "busy_timeout(10000)"))
+	if err != nil {
+		return nil, fmt.Errorf("opening the index: %w", err)
+	}
+	s := &Store{db: db, lock: lock, streams: map[string]*stream{}}
+	if err := s.open(ctx, path); err != nil {
+		s.lock = nil
+		return nil, fmt.Errorf("opening the index %s: %w", path, errors.Join(err, s.Close()))
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, path string) (err error) {
+	if s.conn, err = s.db.Conn(ctx); err != nil {
+		return classify(err)
+	}
+	empty, err := checkSchema(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	pragmas := []string{
+		"journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = OFF", "cache_size = -65536", "temp_store = MEMORY",
+		"wal_autocheckpoint = 4000", "journal_size_limit = 67108864",
+	}
+	if empty {
+		pragmas = append([]string{"page_size = 8192"}, pragmas...)
+	}
+	for _, p := range pragmas {
+		if _, err := s.conn.ExecContext(ctx, "PRAGMA "+p); err != nil {
+			return fmt.Errorf("setting %s: %w", p, classify(err))
+		}
+	}
+	if empty {
+		if err := createSchema(ctx, s.conn); err != nil {
+			return err
+		}
+	}
+	if err := s.prepare(ctx); err != nil {
+		return classify(err)
+	}
+	if err := s.loadState(ctx); err != nil {
+		return classify(err)
+	}
+	s.Reader, err = OpenReader(ctx, path)
+	return err
+}
+
+func tuples(columns, n int) string {
+	one := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
+	return strings.TrimSuffix(strings.Repeat(one+",", n), ",")
+}
+
+const recordColumns = "id, event, ts, kind, status, user_id, session_id, application_id, model, classification, flags, response_id, head, more"
+
+func (s *Store) prepare(ctx context.Context) error {
+	keys := strings.TrimSuffix(strings.Repeat("?,", keysPerLookup), ",")
+	type prepared struct {
+		stmt  **sql.Stmt
+		query string
+	}
+	list := []prepared{
+		{&s.find, "SELECT id, event FROM records WHERE event IN (" + keys + ")"},
+		{&s.rowsByResponse, "SELECT " + recordColumns + " FROM records INDEXED BY records_response WHERE response_id = ? ORDER BY id LIMIT ?"},
+		{&s.rowByID, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
+		{&s.updateRow, `UPDATE records SET ts = ?, kind = ?, status = ?, user_id = ?, session_id = ?, application_id = ?, model = ?,
+			classification = ?, flags = ?, response_id = ?, head = ?, more = ? WHERE id = ?`},
+		{&s.deleteRow, "DELETE FROM records WHERE id = ?"},
+		{&s.deleteEntry, "DELETE FROM entries WHERE id = ?"},
+		{&s.deleteFlag, "DELETE FROM flags WHERE flag = ? AND ts = ? AND record = ?"},
+		{&s.setCursor, "UPDATE streams SET next = ?, last = ? WHERE id = ?"},
+		{&s.addStream, "INSERT INTO streams (id, name, next, last) VALUES (?, ?, ?, ?)"},
+	}
+	for _, set := range []struct {
+		to *statements
+		n  int
+	}{{&s.many, rowsPerInsert}, {&s.one, 1}} {
+		list = append(list,
+			prepared{&set.to.entries, "INSERT INTO entries (id, record, line) VALUES " + tuples(3, set.n)},
+			prepared{&set.to.records, "INSERT INTO records (" + recordColumns + ") VALUES " + tuples(14, set.n)},
+			prepared{&set.to.flags, "INSERT OR IGNORE INTO flags (flag, ts, record) VALUES " + tuples(3, set.n)},
+		)
+	}
+	for _, p := range list {
+		var err error
+		if *p.stmt, err = s.conn.PrepareContext(ctx, p.query); err != nil {
+			return fmt.Errorf("preparing a statement: %w", err)
+		}
+	}
+	return nil
+}
+
+// loadState reads the cursors and the horizon, which the writer keeps in
+// memory.
+func (s *Store) loadState(ctx context.Context) error {
+	rows, err := s.conn.QueryContext(ctx, "SELECT id, name, next, last, dropping FROM streams")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	streams := map[string]*stream{}
+	for rows.Next() {
+		st := &stream{}
+		var next int64
+		var last []byte
+		if err := rows.Scan(&st.id, &st.cursor.Stream, &next, &last, &st.dropping); err != nil {
+			return err
+		}
+		st.cursor.Next = uint64(next)
+		copy(st.cursor.Last[:], last)
+		streams[st.cursor.Stream] = st
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	var horizon int64
+	err = s.conn.QueryRowContext(ctx, "SELECT coalesce(max(ts), 0) FROM horizon").Scan(&horizon)
+	if err != nil {
+		return err
+	}
+	s.streams, s.horizon = streams, horizon
+	return nil
+}
+
+// Close closes the database and releases the lock.
+func (s *Store) Close() error {
+	var errs []error
+	if s.Reader != nil {
+		errs = append(errs, s.Reader.Close())
+	}
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	errs = append(errs, s.db.Close())
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+// transaction runs f in one. When it fails, what the writer keeps in memory is
+// read again from the database, since f may have changed it.
+//
+// The context is looked at before and not within: an interrupted statement
+// would only be rolled back, and a transaction is bounded by its batch.
+func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if s.fatal != nil {
+		// A reload after an earlier failure failed: try it again first.
+		if err := s.loadState(ctx); err != nil {
+			return classify(err)
+		}
+		s.fatal = nil
+	}
+	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return classify(err)
+	}
+	err := f(ctx)
+	if err == nil {
+		if _, err = s.conn.ExecContext(ctx, "COMMIT"); err == nil {
+			return nil
+		}
+	}
+	// Some errors (a full disk) roll back by themselves, and then ROLLBACK
+	// says that there is no transaction; the first error is the one to tell.
+	_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
+	if reload := s.loadState(ctx); reload != nil {
+		s.fatal = reload
+	}
+	return classify(err)
+}
+
+// row is what the records table holds of a record.
+type row struct {
+	id       int64
+	event    uuid.UUID
+	ts       int64
+	kind     string
+	status   string
+	user     string
+	session  string
+	app      string
+	model    string
+	class    string
+	flags    string // each followed by "\n"
+	response string
+	head     int64
+	more     bool
+}
+
+func rowOf(rec *audit.Record) row {
+	var flags strings.Builder
+	sorted := slices.Clone(rec.PolicyFlags)
+	slices.Sort(sorted)
+	for _, f := range slices.Compact(sorted) {
+		flags.WriteString(f)
+		flags.WriteByte('\n')
+	}
+	return row{
+		event: rec.EventID, ts: index.UnixNano(rec.Timestamp), kind: rec.Kind, status: rec.Status, user: rec.UserID,
+		session: rec.SessionID, app: rec.ApplicationID, model: rec.Model, class: rec.DataClassification,
+		flags: flags.String(), response: rec.ResponseID,
+	}
+}
+
+// null returns nil for "", so that the partial indexes leave it out.
+func null(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func boolInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (r *row) appendArgs(args []any) []any {
+	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.kind, r.status, null(r.user), null(r.session), null(r.app),
+		null(r.model), null(r.class), null(r.flags), null(r.response), r.head, boolInt(r.more))
+}
+
+func scanRow(sc interface{ Scan(...any) error }) (row, error) {
+	var r row
+	var event []byte
+	var user, session, app, model, class, flags, response sql.NullString
+	err := sc.Scan(&r.id, &event, &r.ts, &r.kind, &r.status, &user, &session, &app, &model, &class, &flags, &response, &r.head, &r.more)
+	copy(r.event[:], event)
+	r.user, r.session, r.app, r.model = user.String, session.String, app.String, model.String
+	r.class, r.flags, r.response = class.String, flags.String, response.String
+	return r, err
+}
+
+// eachFlag calls f for every flag of a row that shows in searches.
+func (r *row) eachFlag(f func(flag string) error) error {
+	if r.head != r.id {
+		return nil
+	}
+	for flag := range strings.SplitSeq(r.flags, "\n") {
+		if flag == "" {
+			continue
+		}
+		if err := f(flag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inserter gathers rows for one statement.
+type inserter struct {
+	many, one *sql.Stmt
+	columns   int
+	args      []any
+}
+
+func (in *inserter) flush(ctx context.Context, final bool) error {
+	full := in.columns * rowsPerInsert
+	for len(in.args) >= full {
+		if _, err := in.many.ExecContext(ctx, in.args[:full]...); err != nil {
+			return err
+		}
+		in.args = in.args[full:]
+	}
+	if !final {
+		return nil
+	}
+	for ; len(in.args) > 0; in.args = in.args[in.columns:] {
+		if _, err := in.one.ExecContext(ctx, in.args[:in.columns]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writes gathers what a batch inserts.
+type writes struct {
+	entries, records, flags inserter
+}
+
+func (s *Store) newWrites() *writes {
+	return &writes{
+		entries: inserter{many: s.many.entries, one: s.one.entries, columns: 3},
+		records: inserter{many: s.many.records, one: s.one.records, columns: 14},
+		flags:   inserter{many: s.many.flags, one: s.one.flags, columns: 3},
+	}
+}
+
+func (w *writes) entry(id int64, record any, line []byte) {
+	w.entries.args = append(w.entries.args, id, record, line)
+}
+
+func (w *writes) row(r *row) error {
+	w.records.args = r.appendArgs(w.records.args)
+	return r.eachFlag(func(flag string) error {
+		w.flags.args = append(w.flags.args, flag, r.ts, r.id)
+		return nil
+	})
+}
+
+func (w *writes) flush(ctx context.Context) error {
+	if err := w.entries.flush(ctx, true); err != nil {
+		return err
+	}
+	if err := w.records.flush(ctx, true); err != nil {
+		return err
+	}
+	return w.flags.flush(ctx, true)
+}
+
+// replace writes a changed row over the old one.
+func (s *Store) replace(ctx context.Context, old, now *row) error {
+	if *old == *now {
+		return nil
+	}
+	if err := old.eachFlag(func(flag string) error {
+		_, err := s.deleteFlag.ExecContext(ctx, flag, old.ts, old.id)
+		return err
+	}); err != nil {
+		return err
+	}
+	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.kind, now.status, null(now.user), null(now.session), null(now.app),
+		null(now.model), null(now.class), null(now.flags), null(now.response), now.head, boolInt(now.more), now.id); err != nil {
+		return err
+	}
+	return now.eachFlag(func(flag string) error {
+		_, err := s.one.flags.ExecContext(ctx, flag, now.ts, now.id)
+		return err
+	})
+}
+
+// Apply implements index.Store.
+func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error) {
+	var applied index.Applied
+	if len(b.Lines) == 0 {
+		return applied, nil
+	}
+	err := s.transaction(ctx, func(ctx context.Context) error {
+		st, known := s.streams[b.Stream]
+		if known && st.dropping {
+			return fmt.Errorf("%w: stream %s is being removed", index.ErrDiverged, b.Stream)
+		}
+		if !known {
+			st = &stream{id: s.nextStreamID(), cursor: index.Cursor{Stream: b.Stream, Next: b.Lines[0].Seq}}
+			if st.id > maxStreams {
+				return fmt.Errorf("the index holds %d streams, which is the most it can", maxStreams)
+			}
+		}
+		cursor, err := checkChain(st.cursor, known, b.Lines)
+		if err != nil {
+			return err
+		}
+		// The stream's row comes first: entries are read back by its name.
+		if known {
+			_, err = s.setCursor.ExecContext(ctx, int64(cursor.Next), cursor.Last[:], st.id)
+		} else {
+			_, err = s.addStream.ExecContext(ctx, st.id, b.Stream, int64(cursor.Next), cursor.Last[:])
+		}
+		if err != nil {
+			return err
+		}
+		s.streams[b.Stream] = st
+		applied, err = s.take(ctx, st, b)
+		if err != nil {
+			return err
+		}
+		st.cursor = cursor
+		return nil
+	})
+	if err != nil {
+		return index.Applied{}, fmt.Errorf("applying entries %d to %d of %s: %w",
+			b.Lines[0].Seq, b.Lines[len(b.Lines)-1].Seq, b.Stream, err)
+	}
+	return applied, nil
+}
+
+func (s *Store) nextStreamID() int64 {
+	var most int64
+	for _, st := range s.streams {
+		most = max(most, st.id)
+	}
+	return most + 1
+}
+
+// checkChain follows the chain from the cursor through the lines and returns
+// the cursor behind them.
+func checkChain(c index.Cursor, known bool, lines []index.Line) (index.Cursor, error) {
+	for i := range lines {
+		l := &lines[i]
+		if l.Seq != c.Next || l.Seq > maxSeq {
+			return c, fmt.Errorf("%w: entry %d came where %d was due", index.ErrDiverged, l.Seq, c.Next)
+		}
+		if known || i > 0 {
+			prev, err := index.PrevHash(l.Data)
+			if err != nil {
+				return c, fmt.Errorf("%w: entry %d: %w", index.ErrDiverged, l.Seq, err)
+			}
+			if prev != c.Last {
+				return c, fmt.Errorf("%w: entry %d does not follow the entry before it", index.ErrDiverged, l.Seq)
+			}
+		}
+		c.Next, c.Last = l.Seq+1, l.Leaf
+	}
+	return c, nil
+}
+
+// take inserts the entries of a batch and brings their records up to date.
+func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Applied, error) {
+	applied := index.Applied{Entries: len(b.Lines)}
+	w := s.newWrites()
+	byEvent := make(map[uuid.UUID][]index.Parsed, len(b.Lines))
+	order := make([]uuid.UUID, 0, len(b.Lines))
+	for _, l := range b.Lines {
+		p, err := index.ParseEntry(index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data})
+		if err != nil {
+			// An entry that this version can't read is no part of a record, and
+			// no reason to stop: it stays in the ledger, and here for a look.
+			applied.Unreadable++
+			w.entry(entryID(st.id, l.Seq), nil, l.Data)
+			continue
+		}
+		if _, ok := byEvent[p.Record.EventID]; !ok {
+			order = append(order, p.Record.EventID)
+		}
+		byEvent[p.Record.EventID] = append(byEvent[p.Record.EventID], p)
+	}
+	existing, err := s.findEvents(ctx, order)
+	if err != nil {
+		return applied, err
+	}
+	var responses []string // of records that may have got or lost a twin
+	for _, event := range order {
+		entries := byEvent[event]
+		if id, ok := existing[event]; ok {
+			touched, err := s.extend(ctx, id, entries)
+			if err != nil {
+				return applied, err
+			}
+			for _, e := range entries {
+				w.entry(entryID(st.id, e.Seq), id, e.Line)
+			}
+			responses = append(responses, touched...)
+			continue
+		}
+		r := newRow(st.id, entries)
+		if r.ts < s.horizon {
+			applied.Expired += len(entries)
+			continue
+		}
+		for _, e := range entries {
+			w.entry(entryID(st.id, e.Seq), r.id, e.Line)
+		}
+		if err := w.row(&r); err != nil {
+			return applied, err
+		}
+		if r.response != "" {
+			responses = append(responses, r.response)
+		}
+	}
+	if err := w.flush(ctx); err != nil {
+		return applied, err
+	}
+	if len(s.streams) < 2 {
+		return applied, nil // there are no twins within a stream
+	}
+	return applied, s.joinTwins(ctx, responses)
+}
+
+func entryID(stream int64, seq uint64) int64 {
+	return stream<<seqBits | int64(seq)
+}
+
+// newRow is the row of an event that is not in the index yet.
+func newRow(stream int64, entries []index.Parsed) row {
+	first := entries[0].Seq
+	for _, e := range entries {
+		first = min(first, e.Seq)
+	}
+	rec := index.MergeParsed(entries)
+	r := rowOf(&rec)
+	r.id = entryID(stream, first)
+	r.head, r.more = r.id, len(entries) > 1
+	return r
+}
+
+// findEvents returns the ids of the rows of those events that have one.
+func (s *Store) findEvents(ctx context.Context, events []uuid.UUID) (map[uuid.UUID]int64, error) {
+	found := map[uuid.UUID]int64{}
+	args := make([]any, keysPerLookup)
+	for part := range slices.Chunk(events, keysPerLookup) {
+		for i := range args {
+			args[i] = part[min(i, len(part)-1)][:] // the last key fills up
+		}
+		rows, err := s.find.QueryContext(ctx, args...)
+		if err != nil {
+			return nil, err
+		}
+		if err := scanEvents(rows, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func scanEvents(rows *sql.Rows, found map[uuid.UUID]int64) error {
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	var id int64
+	var event sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&id, &event); err != nil {
+			return err
+		}
+		var u uuid.UUID
+		copy(u[:], event)
+		found[u] = id
+	}
+	return rows.Err()
+}
+
+// extend merges further entries into the record of a row. It returns the
+// response ids whose twins have to be looked at again.
+func (s *Store) extend(ctx context.Context, id int64, entries []index.Parsed) ([]string, error) {
+	old, err := scanRow(s.rowByID.QueryRowContext(ctx, id))
+	if err != nil {
+		return nil, err
+	}
+	lines, err := loadOwn(ctx, s.conn, id)
+	if err != nil {
+		return nil, err
+	}
+	all, err := parseLines(ctx, newStreamNames(s.conn), lines)
+	if err != nil {
+		return nil, err
+	}
+	rec := index.MergeParsed(append(all, entries...))
+	now := rowOf(&rec)
+	now.id, now.event, now.head, now.more = old.id, old.event, old.head, true
+	if err := s.replace(ctx, &old, &now); err != nil {
+		return nil, err
+	}
+	var touched []string
+	for _, r := range []string{old.response, now.response} {
+		if r != "" && !slices.Contains(touched, r) {
+			touched = append(touched, r)
+		}
+	}
+	return touched, nil
+}
+
+// maxTwins bounds the events that one response id joins. An id that more
+// events share identifies no call, and joins none of them.
+const maxTwins = 32
+
+// joinTwins decides anew which of the events with these response ids are one
+// logical record.
+func (s *Store) joinTwins(ctx context.Context, responses []string) error {
+	slices.Sort(responses)
+	for _, response := range slices.Compact(responses) {
+		if response == "" {
+			continue
+		}
+		if err := s.joinTwinsOf(ctx, response); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// member is a row among those with one response id.
+type member struct {
+	row
+	place   index.Place // of its first entry, by (stream, sequence number)
+	entries []index.Parsed
+}
+
+func (s *Store) joinTwinsOf(ctx context.Context, response string) error {
+	rows, err := s.readRows(ctx, s.rowsByResponse, response, maxTwins+1)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 || len(rows) == 1 && rows[0].head == rows[0].id && !rows[0].more {
+		return nil
+	}
+	if len(rows) > maxTwins && !slices.ContainsFunc(rows, func(r row) bool { return r.head != r.id }) {
+		return nil // too many, and not joined
+	}
+	names := newStreamNames(s.conn)
+	members := make([]member, 0, len(rows))
+	for _, r := range rows {
+		lines, err := loadOwn(ctx, s.conn, r.id)
+		if err != nil {
+			return err
+		}
+		m := member{row: r}
+		if m.entries, err = parseLines(ctx, names, lines); err != nil {
+			return err
+		}
+		for i, e := range m.entries {
+			if p := (index.Place{Stream: e.Stream, Seq: e.Seq}); i == 0 || p.Compare(m.place) < 0 {
+				m.place = p
+			}
+		}
+		members = append(members, m)
+	}
+	primary := slices.MinFunc(members, func(a, b member) int { return a.place.Compare(b.place) })
+	var joined []index.Parsed
+	for _, m := range members {
+		switch {
+		case m.id == primary.id:
+			continue
+		case len(members) <= maxTwins && m.place.Stream != primary.place.Stream:
+			joined = append(joined, m.entries...)
+			err = s.settle(ctx, m, primary.id, m.entries)
+		default:
+			err = s.settle(ctx, m, m.id, m.entries)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.settle(ctx, primary, primary.id, append(slices.Clone(primary.entries), joined...))
+}
+
+// settle writes a row with the given head and the merge of the given entries.
+func (s *Store) settle(ctx context.Context, m member, head int64, entries []index.Parsed) error {
+	more := len(entries) > 1
+	rec := index.MergeParsed(entries)
+	now := rowOf(&rec)
+	// The response id is the one the row is found by, which the merge with
+	// twins can't change: they have the same.
+	now.id, now.event, now.head, now.more, now.response = m.id, m.event, head, more, m.response
+	return s.replace(ctx, &m.row, &now)
+}
+
+func (s *Store) readRows(ctx context.Context, stmt *sql.Stmt, args ...any) ([]row, error) {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
+	var out []row
+	for rows.Next() {
+		r, err := scanRow(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}

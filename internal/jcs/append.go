@@ -103,9 +103,16 @@ const hexDigits = "0123456789abcdef"
 // AppendString appends s as a JSON string with no more escapes than needed. Every
 // byte of s that isn't part of valid UTF-8 is written as U+FFFD.
 func AppendString(dst []byte, s string) []byte {
-	start := len(dst)
 	dst = slices.Grow(dst, len(s)+2+slack)
 	dst = append(dst, '"')
+	dst = AppendEscaped(dst, s)
+	return append(dst, '"')
+}
+
+// AppendEscaped is AppendString without the quotes. What it appends for a long string is
+// what it appends for its pieces, where the cuts don't part a character.
+func AppendEscaped(dst []byte, s string) []byte {
+	start := len(dst)
 	end, seen := run(s, 0)
 	dst = append(dst, s[:end]...)
 	for end < len(s) {
@@ -122,9 +129,9 @@ func AppendString(dst []byte, s string) []byte {
 		end = next
 	}
 	if seen&highs != 0 && !validUTF8(s) {
-		return AppendString(dst[:start], repair(s))
+		return AppendEscaped(dst[:start], repair(s))
 	}
-	return append(dst, '"')
+	return dst
 }
 
 func appendEscape(dst []byte, c byte) []byte {

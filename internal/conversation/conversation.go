@@ -77,7 +77,13 @@ func (p Part) Gap() bool {
 	case PartURI, PartFile:
 		return p.URI == "" || IsPlaceholder(p.URI)
 	}
-	return p.Value.Len() == 0
+	switch p.Value.Kind() {
+	case jcs.KindInvalid, jcs.KindNull:
+		return true
+	case jcs.KindArray, jcs.KindObject:
+		return p.Value.Len() == 0 || p.Kind == string(PartBlob)
+	}
+	return false
 }
 
 // Message is one message of a conversation.

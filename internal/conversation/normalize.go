@@ -31,7 +31,8 @@ type Gaps struct {
 //   - makes data: URLs blobs, and writes base64 in the standard alphabet with padding;
 //   - takes away empty texts, placeholders (see Withheld) and messages without parts.
 //
-// The gaps it reports are those of parts it took away and those of parts it kept.
+// What was only said to be there (see Part.Gap) it reports as gaps. It does so the first time: a
+// placeholder is gone the second.
 func (c *Conversation) Normalize() Gaps {
 	var gaps Gaps
 	c.System = normalizeParts(c.System, &gaps.Prompt)
@@ -153,27 +154,37 @@ func normalizePart(p *Part) bool {
 	case PartToolCallResponse:
 		p.Value = foldResponse(p.Value)
 	case PartURI:
-		if mime, data, ok := dataURL(p.URI); ok {
-			*p = Part{Type: PartBlob, MimeType: mime, Data: data}
+		mime, data, ok := dataURL(p.URI)
+		if !ok {
+			return p.URI != "" && !IsPlaceholder(p.URI)
 		}
-		return p.URI != "" && !IsPlaceholder(p.URI) || p.Type == PartBlob && p.Data != ""
+		*p = Part{Type: PartBlob, MimeType: mime, Data: data}
+		normalizeBlob(p)
 	case PartFile:
 		return p.URI != "" && !IsPlaceholder(p.URI)
 	case PartBlob:
-		p.MimeType = foldMimeType(p.MimeType)
-		if mime, data, ok := dataURL(p.Data); ok {
-			p.Data = data
-			if p.MimeType == "" {
-				p.MimeType = mime
-			}
-		} else if data, ok := canonicalBase64(p.Data); ok {
-			p.Data = data
-		}
-		return p.Data != "" && !IsPlaceholder(p.Data)
+		normalizeBlob(p)
 	case PartOther:
 		p.Value = without(p.Value, "cache_control")
 	}
 	return true
+}
+
+// normalizeBlob makes a blob without data a part of type other, so that it still shows that
+// there was one.
+func normalizeBlob(p *Part) {
+	p.MimeType = foldMimeType(p.MimeType)
+	if mime, data, ok := dataURL(p.Data); ok {
+		p.Data = data
+		if p.MimeType == "" {
+			p.MimeType = mime
+		}
+	} else if data, ok := canonicalBase64(p.Data); ok {
+		p.Data = data
+	}
+	if p.Data == "" || IsPlaceholder(p.Data) {
+		*p = Part{Type: PartOther, Kind: string(PartBlob), Value: jcs.Object([]jcs.Member{{Key: "mime_type", Value: jcs.String(p.MimeType)}})}
+	}
 }
 
 func foldArguments(v jcs.Value) jcs.Value {

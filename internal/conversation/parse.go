@@ -108,7 +108,9 @@ func parsePart(v jcs.Value) Part {
 	case "tool_call_response":
 		return Part{Type: PartToolCallResponse, ID: v.Get("id").Str(), Value: first(v, "response", "result", "content")}
 	case "blob":
-		return Part{Type: PartBlob, MimeType: v.Get("mime_type").Str(), Data: first(v, "content", "data").Str()}
+		if data := first(v, "content", "data"); data.Kind() == jcs.KindString {
+			return Part{Type: PartBlob, MimeType: v.Get("mime_type").Str(), Data: data.Str()}
+		}
 	case "uri":
 		return Part{Type: PartURI, URI: first(v, "uri", "url").Str()}
 	case "file":

@@ -131,6 +131,11 @@ func normalizeParts(parts []Part, gap *bool) []Part {
 	n := 0
 	for i := range parts {
 		p := parts[i]
+		if p.Type == PartOther {
+			// A reader that didn't know the type may have kept what has a form here. Read it
+			// now, as it would be read back from the stored form.
+			p = parsePart(p.other())
+		}
 		if p.Gap() {
 			*gap = true
 		}
@@ -164,8 +169,6 @@ func normalizePart(p *Part) bool {
 		return p.URI != "" && !IsPlaceholder(p.URI)
 	case PartBlob:
 		normalizeBlob(p)
-	case PartOther:
-		p.Value = without(p.Value, "cache_control")
 	}
 	return true
 }

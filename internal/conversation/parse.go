@@ -12,7 +12,8 @@ var ErrShape = errors.New("not messages")
 
 // ParseMessages reads messages: the Stored form, and the message schema of the
 // OpenTelemetry GenAI conventions with what is seen of it in practice. A message may have its
-// parts, or a text, in "content". What comes out isn't normalised. An array, or one message
+// parts, or a text, in "content", and tool calls and results as OpenAI's chat completions do
+// ("tool_calls", "tool_call_id"). What comes out isn't normalised. An array, or one message
 // by itself, is taken; an element that isn't an object is ErrShape.
 func ParseMessages(v jcs.Value) ([]Message, error) {
 	switch v.Kind() {
@@ -42,16 +43,25 @@ func parseMessage(v jcs.Value) (Message, error) {
 		return Message{}, fmt.Errorf("%w: %s instead of an object", ErrShape, v.Kind())
 	}
 	m := Message{Role: v.Get("role").Str(), FinishReason: v.Get("finish_reason").Str()}
-	parts := v.Get("parts")
-	if parts.Kind() == jcs.KindInvalid {
-		parts = v.Get("content")
-	}
-	if parts.Kind() == jcs.KindInvalid || parts.IsNull() {
+	content := first(v, "parts", "content")
+	if id := v.Get("tool_call_id"); id.Kind() == jcs.KindString {
+		m.Parts = []Part{{Type: PartToolCallResponse, ID: id.Str(), Value: content}}
 		return m, nil
 	}
-	var err error
-	m.Parts, err = ParseParts(parts)
-	return m, err
+	if content.Kind() != jcs.KindInvalid {
+		var err error
+		if m.Parts, err = ParseParts(content); err != nil {
+			return Message{}, err
+		}
+	}
+	for _, call := range v.Get("tool_calls").Elems() {
+		function := call.Get("function")
+		m.Parts = append(m.Parts, Part{
+			Type: PartToolCall, ID: call.Get("id").Str(),
+			Name: function.Get("name").Str(), Value: function.Get("arguments"),
+		})
+	}
+	return m, nil
 }
 
 // ParseParts reads the parts of a message, or system instructions: an array, one part
@@ -116,6 +126,14 @@ func parsePart(v jcs.Value) Part {
 	case "file":
 		if id := v.Get("file_id"); id.Kind() == jcs.KindString {
 			return Part{Type: PartFile, URI: id.Str()}
+		}
+	case "image_url":
+		url := v.Get("image_url")
+		if url.Kind() == jcs.KindObject {
+			url = url.Get("url")
+		}
+		if url.Kind() == jcs.KindString {
+			return Part{Type: PartURI, URI: url.Str()}
 		}
 	case "":
 		if p, ok := parseText(v, PartText, "text", "content"); ok && p.Text != Withheld {

@@ -1,0 +1,118 @@
+package bench
+
+import (
+	"context"
+	"crypto/sha256"
+	"testing"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/redactionprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor"
+	"go.opentelemetry.io/collector/processor/processortest"
+)
+
+// What operators write today: hash the content with the transform processor,
+// then look for ten kinds of values with the redaction processor.
+var (
+	transformConfig = map[string]any{
+		"trace_statements": []any{map[string]any{
+			"context": "span",
+			"statements": []any{
+				`set(attributes["audit.prompt_hash"], SHA256(attributes["gen_ai.input.messages"]))`,
+				`set(attributes["audit.response_hash"], SHA256(attributes["gen_ai.output.messages"]))`,
+			},
+		}},
+	}
+	redactionConfig = map[string]any{
+		"allow_all_keys": true,
+		"blocked_values": []any{
+			`4[0-9]{12}(?:[0-9]{3})?`,                                   // Visa
+			`5[1-5][0-9]{14}`,                                           // Mastercard
+			`3[47][0-9]{13}`,                                            // American Express
+			`[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}`,                           // IBAN
+			`[0-9]{3}-[0-9]{2}-[0-9]{4}`,                                // US social security number
+			`[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}`,            // e-mail
+			`\+[0-9]{1,3}[ -]?[0-9]{2,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}`, // telephone
+			`(?:[0-9]{1,3}\.){3}[0-9]{1,3}`,                             // IPv4
+			`AKIA[0-9A-Z]{16}`,                                          // AWS access key
+			`eyJ[a-zA-Z0-9_-]+\.eyJ[a-zA-Z0-9_-]+\.[a-zA-Z0-9_-]+`,      // JWT
+		},
+	}
+)
+
+// start makes and starts a traces processor.
+func start(b *testing.B, factory processor.Factory, config map[string]any, next consumer.Traces) processor.Traces {
+	b.Helper()
+	cfg := factory.CreateDefaultConfig()
+	if err := confmap.NewFromStringMap(config).Unmarshal(cfg); err != nil {
+		b.Fatal(err)
+	}
+	if err := confmap.Validate(cfg); err != nil {
+		b.Fatal(err)
+	}
+	p, err := factory.CreateTraces(b.Context(), processortest.NewNopSettings(factory.Type()), cfg, next)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := p.Start(b.Context(), componenttest.NewNopHost()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := p.Shutdown(context.Background()); err != nil {
+			b.Error(err)
+		}
+	})
+	return p
+}
+
+// consume hands requests of fresh calls to p. The copy that every iteration
+// needs, because processors change what they get, is part of the measurement on
+// every side.
+func consume(b *testing.B, p consumer.Traces, size int) {
+	b.Helper()
+	template := request(size)
+	var ids uint64
+	for b.Loop() {
+		td := ptrace.NewTraces()
+		template.CopyTo(td)
+		identify(td, &ids)
+		if err := p.ConsumeTraces(b.Context(), td); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkStock(b *testing.B) {
+	eachSize(b, func(b *testing.B, size int) {
+		redaction := start(b, redactionprocessor.NewFactory(), redactionConfig, consumertest.NewNop())
+		consume(b, start(b, transformprocessor.NewFactory(), transformConfig, redaction), size)
+	})
+}
+
+// BenchmarkCopy is what the harness itself costs.
+func BenchmarkCopy(b *testing.B) {
+	eachSize(b, func(b *testing.B, size int) { consume(b, consumertest.NewNop(), size) })
+}
+
+// BenchmarkSHA256 hashes the prompt texts and does nothing else.
+func BenchmarkSHA256(b *testing.B) {
+	eachSize(b, func(b *testing.B, size int) {
+		system, turns := conversation(size)
+		text := []byte(system)
+		for _, turn := range turns {
+			text = append(text, turn...)
+		}
+		var sum [sha256.Size]byte
+		for b.Loop() {
+			for range spansPerRequest {
+				sum = sha256.Sum256(text)
+			}
+		}
+		_ = sum
+	})
+}

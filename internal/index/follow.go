@@ -27,7 +27,7 @@ var ErrBroken = errors.New("the ledger's chain is broken")
 // Defaults of a Follower.
 const (
 	DefaultPoll         = time.Second
-	DefaultBatchEntries = 2000
+	DefaultBatchEntries = 5000
 	// maxBatchBytes bounds the lines of a batch. One line is at most 60 KiB.
 	maxBatchBytes = 8 << 20
 	// settleTime is the least time between two passes, so that a thousand

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -129,7 +130,25 @@ func (q *Query) Normalize() error {
 	return nil
 }
 
-// Page is one page of an answer.
+// Matches says whether a record is among those a normalized query asks for,
+// but for its place among the pages.
+func (q *Query) Matches(r *audit.Record) bool {
+	for _, f := range []struct{ want, have string }{
+		{q.User, r.UserID}, {q.Session, r.SessionID}, {q.Application, r.ApplicationID}, {q.Model, r.Model},
+		{q.Classification, r.DataClassification}, {q.Status, r.Status},
+	} {
+		if f.want != "" && f.want != f.have {
+			return false
+		}
+	}
+	return (q.Kind == KindAll || q.Kind == r.Kind) &&
+		(q.Flag == "" || slices.Contains(r.PolicyFlags, q.Flag)) &&
+		(q.From.IsZero() || !r.Timestamp.Before(q.From)) &&
+		(q.To.IsZero() || r.Timestamp.Before(q.To))
+}
+
+// Page is one page of an answer. It may hold fewer records than the limit and
+// still have a next.
 type Page struct {
 	Records []audit.Record
 	// Next is the After of the next page, "" when this is the last.

@@ -91,13 +91,13 @@ func planFor(q *index.Query) *plan {
 		flagged = true
 		p.from = "flags f CROSS JOIN records r ON r.id = f.record"
 		p.ts = "f.ts"
-		p.add("f.flag = ?", q.Flag)
+		p.add("f.flag = ?", key(q.Flag))
 	case q.Status != "" && q.Status != audit.StatusSuccess:
 		along("records_status")
-		p.add("r.status <> 'success'")
+		p.add("r." + notSuccess)
 	case q.Kind != audit.KindInteraction && q.Kind != index.KindAll:
 		along("records_kind")
-		p.add("r.kind <> 'interaction'")
+		p.add("r." + notInteraction)
 	case q.Application != "":
 		along("records_application")
 	case q.Classification != "":
@@ -106,15 +106,15 @@ func planFor(q *index.Query) *plan {
 		along("records_ts")
 	}
 	for _, f := range []struct{ column, value string }{
-		{"session_id", q.Session}, {"user_id", q.User}, {"application_id", q.Application}, {"model", q.Model},
+		{"session", q.Session}, {"user", q.User}, {"application", q.Application}, {"model", q.Model},
 		{"classification", q.Classification}, {"status", q.Status},
 	} {
 		if f.value != "" {
-			p.add("r."+f.column+" = ?", f.value)
+			p.add("r."+f.column+" = ?", key(f.value))
 		}
 	}
 	if q.Kind != index.KindAll {
-		p.add("r.kind = ?", q.Kind)
+		p.add("r.kind = ?", key(q.Kind))
 	}
 	if q.Flag != "" && !flagged {
 		p.add("instr(char(10) || r.flags, ?) > 0", "\n"+q.Flag+"\n")
@@ -183,7 +183,10 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 		if err != nil {
 			return index.Page{}, fmt.Errorf("searching the index: %w", classify(err))
 		}
-		page.Records = append(page.Records, index.MergeParsed(entries))
+		// Keys are 64 bits of a hash: the values decide.
+		if rec := index.MergeParsed(entries); q.Matches(&rec) {
+			page.Records = append(page.Records, rec)
+		}
 	}
 	return page, nil
 }
@@ -196,7 +199,7 @@ func (r *Reader) Get(ctx context.Context, event uuid.UUID) (index.Found, error) 
 	}
 	defer func() { _ = tx.Rollback() }() // a read has nothing to commit
 	var head int64
-	err = tx.QueryRowContext(ctx, "SELECT head FROM records WHERE event = ?", event[:]).Scan(&head)
+	err = tx.QueryRowContext(ctx, "SELECT head FROM records WHERE event_key = ? AND event = ?", eventKey(event), event[:]).Scan(&head)
 	if errors.Is(err, sql.ErrNoRows) {
 		return index.Found{}, fmt.Errorf("%w: %s", index.ErrNotFound, event)
 	}

@@ -63,7 +63,7 @@ func (s *Store) removeRecord(ctx context.Context, id int64) (row, error) {
 		return r, err
 	}
 	if err := r.eachFlag(func(flag string) error {
-		_, err := s.deleteFlag.ExecContext(ctx, flag, r.ts, r.id)
+		_, err := s.deleteFlag.ExecContext(ctx, key(flag), r.ts, r.id)
 		return err
 	}); err != nil {
 		return r, err
@@ -155,21 +155,26 @@ func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
 	slices.Sort(records)
 	var responses []string
 	w := s.newWrites()
+	names := newStreamNames(s.conn)
 	for _, record := range slices.Compact(records) {
 		lines, err := loadOwn(ctx, s.conn, record)
 		if err != nil {
 			return 0, err
 		}
-		removed, err := s.removeRecord(ctx, record)
+		if _, err := s.removeRecord(ctx, record); err != nil {
+			return 0, err
+		}
+		whole, err := parseLines(ctx, names, lines)
 		if err != nil {
 			return 0, err
 		}
-		responses = append(responses, removed.response)
+		before := index.MergeParsed(whole)
+		responses = append(responses, before.ResponseID)
 		lines = slices.DeleteFunc(lines, func(l storedLine) bool { return first <= l.id && l.id <= last })
 		if len(lines) == 0 {
 			continue
 		}
-		left, err := parseLines(ctx, newStreamNames(s.conn), lines)
+		left, err := parseLines(ctx, names, lines)
 		if err != nil {
 			return 0, err
 		}
@@ -186,7 +191,7 @@ func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
 		if err := w.row(&r); err != nil {
 			return 0, err
 		}
-		responses = append(responses, r.response)
+		responses = append(responses, rec.ResponseID)
 	}
 	if err := w.flush(ctx); err != nil {
 		return 0, err

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/uuid"
 	sqlitedriver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 )
 
@@ -41,8 +45,14 @@ const (
 // says that there are further entries or twins. flags holds the policy flags,
 // each followed by a line feed.
 //
-// Most records tell of successful interactions, so status and kind are indexed
-// for the others alone.
+// Values are kept as keys, 64 bits of their SHA-256 (of an event_id its first
+// eight bytes): trees of short keys are a third of the size, and size is what
+// writing costs. Whoever looks something up compares the value itself, so two
+// values of one key are told apart.
+//
+// There are no twins in a single stream, so the index of response ids is made
+// when the second stream comes. Most records tell of successful interactions,
+// so status and kind are indexed for the others alone.
 var schema = []string{
 	`CREATE TABLE streams (
 		id INTEGER PRIMARY KEY,
@@ -62,34 +72,63 @@ var schema = []string{
 		id INTEGER PRIMARY KEY,
 		event BLOB NOT NULL,
 		ts INTEGER NOT NULL,
-		kind TEXT NOT NULL,
-		status TEXT NOT NULL,
-		user_id TEXT,
-		session_id TEXT,
-		application_id TEXT,
-		model TEXT,
-		classification TEXT,
+		kind INTEGER NOT NULL,
+		status INTEGER NOT NULL,
+		user INTEGER,
+		session INTEGER,
+		application INTEGER,
+		model INTEGER,
+		classification INTEGER,
 		flags TEXT,
-		response_id TEXT,
 		head INTEGER NOT NULL,
-		more INTEGER NOT NULL
+		more INTEGER NOT NULL,
+		event_key INTEGER NOT NULL,
+		response INTEGER
 	) STRICT`,
-	`CREATE UNIQUE INDEX records_event ON records (event)`,
+	`CREATE INDEX records_event ON records (event_key)`,
 	`CREATE INDEX records_ts ON records (ts)`,
-	`CREATE INDEX records_user ON records (user_id, ts) WHERE user_id IS NOT NULL`,
-	`CREATE INDEX records_session ON records (session_id, ts) WHERE session_id IS NOT NULL`,
-	`CREATE INDEX records_application ON records (application_id, ts) WHERE application_id IS NOT NULL`,
+	`CREATE INDEX records_user ON records (user, ts) WHERE user IS NOT NULL`,
+	`CREATE INDEX records_session ON records (session, ts) WHERE session IS NOT NULL`,
+	`CREATE INDEX records_application ON records (application, ts) WHERE application IS NOT NULL`,
 	`CREATE INDEX records_classification ON records (classification, ts) WHERE classification IS NOT NULL`,
-	`CREATE INDEX records_status ON records (status, ts) WHERE status <> 'success'`,
-	`CREATE INDEX records_kind ON records (kind, ts) WHERE kind <> 'interaction'`,
-	`CREATE INDEX records_response ON records (response_id) WHERE response_id IS NOT NULL`,
+	`CREATE INDEX records_status ON records (status, ts) WHERE ` + notSuccess,
+	`CREATE INDEX records_kind ON records (kind, ts) WHERE ` + notInteraction,
 	`CREATE INDEX records_twin ON records (head) WHERE head <> id`,
 	`CREATE TABLE flags (
-		flag TEXT NOT NULL,
+		flag INTEGER NOT NULL,
 		ts INTEGER NOT NULL,
 		record INTEGER NOT NULL,
 		PRIMARY KEY (flag, ts, record)
 	) STRICT, WITHOUT ROWID`,
+}
+
+// The conditions of the partial indexes; a query that goes along one repeats
+// its condition.
+var (
+	notSuccess     = fmt.Sprintf("status <> %d", key(audit.StatusSuccess))
+	notInteraction = fmt.Sprintf("kind <> %d", key(audit.KindInteraction))
+)
+
+const responseIndex = `CREATE INDEX IF NOT EXISTS records_response ON records (response) WHERE response IS NOT NULL`
+
+// eventKey is what an event is looked up by.
+func eventKey(event uuid.UUID) int64 {
+	return int64(binary.BigEndian.Uint64(event[:8]))
+}
+
+// key is what a value is compared by in the database.
+func key(value string) int64 {
+	sum := sha256.Sum256([]byte(value))
+	return int64(binary.BigEndian.Uint64(sum[:8]))
+}
+
+// optKey is the key of a value that may be unknown: nil, so that the partial
+// indexes leave it out.
+func optKey(value string) any {
+	if value == "" {
+		return nil
+	}
+	return key(value)
 }
 
 // dsn names the file to the driver. Everything that SQLite's URI syntax could

@@ -34,7 +34,7 @@ type Store struct {
 	many, one statements
 	find      *sql.Stmt // by keysPerLookup event ids
 
-	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, rowsByResponse, setCursor, addStream *sql.Stmt
+	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream *sql.Stmt
 
 	streams map[string]*stream
 	horizon int64
@@ -112,10 +112,11 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 	}
 	pragmas := []string{
 		"journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = OFF", "cache_size = -65536", "temp_store = MEMORY",
-		"wal_autocheckpoint = 4000", "journal_size_limit = 67108864",
+		// Random pages are rewritten by many transactions: the longer the log, the fewer copies of each are moved to the file.
+		"wal_autocheckpoint = 32768", "journal_size_limit = 134217728",
 	}
 	if empty {
-		pragmas = append([]string{"page_size = 8192"}, pragmas...)
+		pragmas = append([]string{"page_size = 4096"}, pragmas...)
 	}
 	for _, p := range pragmas {
 		if _, err := s.conn.ExecContext(ctx, "PRAGMA "+p); err != nil {
@@ -142,7 +143,7 @@ func tuples(columns, n int) string {
 	return strings.TrimSuffix(strings.Repeat(one+",", n), ",")
 }
 
-const recordColumns = "id, event, ts, kind, status, user_id, session_id, application_id, model, classification, flags, response_id, head, more"
+const recordColumns = "id, event, ts, kind, status, user, session, application, model, classification, flags, head, more, event_key, response"
 
 func (s *Store) prepare(ctx context.Context) error {
 	keys := strings.TrimSuffix(strings.Repeat("?,", keysPerLookup), ",")
@@ -151,11 +152,10 @@ func (s *Store) prepare(ctx context.Context) error {
 		query string
 	}
 	list := []prepared{
-		{&s.find, "SELECT id, event FROM records WHERE event IN (" + keys + ")"},
-		{&s.rowsByResponse, "SELECT " + recordColumns + " FROM records INDEXED BY records_response WHERE response_id = ? ORDER BY id LIMIT ?"},
+		{&s.find, "SELECT id, event FROM records INDEXED BY records_event WHERE event_key IN (" + keys + ")"},
 		{&s.rowByID, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
-		{&s.updateRow, `UPDATE records SET ts = ?, kind = ?, status = ?, user_id = ?, session_id = ?, application_id = ?, model = ?,
-			classification = ?, flags = ?, response_id = ?, head = ?, more = ? WHERE id = ?`},
+		{&s.updateRow, `UPDATE records SET ts = ?, kind = ?, status = ?, user = ?, session = ?, application = ?, model = ?,
+			classification = ?, flags = ?, head = ?, more = ?, response = ? WHERE id = ?`},
 		{&s.deleteRow, "DELETE FROM records WHERE id = ?"},
 		{&s.deleteEntry, "DELETE FROM entries WHERE id = ?"},
 		{&s.deleteFlag, "DELETE FROM flags WHERE flag = ? AND ts = ? AND record = ?"},
@@ -167,8 +167,8 @@ func (s *Store) prepare(ctx context.Context) error {
 		n  int
 	}{{&s.many, rowsPerInsert}, {&s.one, 1}} {
 		list = append(list,
-			prepared{&set.to.entries, "INSERT INTO entries (id, record, line) VALUES " + tuples(3, set.n)},
-			prepared{&set.to.records, "INSERT INTO records (" + recordColumns + ") VALUES " + tuples(14, set.n)},
+			prepared{&set.to.entries, "INSERT OR ROLLBACK INTO entries (id, record, line) VALUES " + tuples(3, set.n)},
+			prepared{&set.to.records, "INSERT OR ROLLBACK INTO records (" + recordColumns + ") VALUES " + tuples(15, set.n)},
 			prepared{&set.to.flags, "INSERT OR IGNORE INTO flags (flag, ts, record) VALUES " + tuples(3, set.n)},
 		)
 	}
@@ -220,6 +220,11 @@ func (s *Store) Close() error {
 		errs = append(errs, s.Reader.Close())
 	}
 	if s.conn != nil {
+		// Moves the log into the file, so that the file alone can be copied;
+		// not waiting for readers of other processes, who may keep it from that.
+		for _, p := range []string{"busy_timeout = 0", "wal_checkpoint(TRUNCATE)"} {
+			_, _ = s.conn.ExecContext(context.Background(), "PRAGMA "+p)
+		}
 		errs = append(errs, s.conn.Close())
 	}
 	errs = append(errs, s.db.Close())
@@ -265,22 +270,22 @@ func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) err
 	return classify(err)
 }
 
-// row is what the records table holds of a record.
+// row is what the records table holds of a record. Keys of unknown values are
+// nil, others int64.
 type row struct {
-	id       int64
-	event    uuid.UUID
-	ts       int64
-	kind     string
-	status   string
-	user     string
-	session  string
-	app      string
-	model    string
-	class    string
-	flags    string // each followed by "\n"
-	response string
-	head     int64
-	more     bool
+	id             int64
+	event          uuid.UUID
+	ts             int64
+	kind, status   int64
+	user           any
+	session        any
+	application    any
+	model          any
+	classification any
+	flags          string // each followed by "\n"
+	head           int64
+	more           bool
+	response       any
 }
 
 func rowOf(rec *audit.Record) row {
@@ -292,14 +297,14 @@ func rowOf(rec *audit.Record) row {
 		flags.WriteByte('\n')
 	}
 	return row{
-		event: rec.EventID, ts: index.UnixNano(rec.Timestamp), kind: rec.Kind, status: rec.Status, user: rec.UserID,
-		session: rec.SessionID, app: rec.ApplicationID, model: rec.Model, class: rec.DataClassification,
-		flags: flags.String(), response: rec.ResponseID,
+		event: rec.EventID, ts: index.UnixNano(rec.Timestamp), kind: key(rec.Kind), status: key(rec.Status),
+		user: optKey(rec.UserID), session: optKey(rec.SessionID), application: optKey(rec.ApplicationID),
+		model: optKey(rec.Model), classification: optKey(rec.DataClassification), flags: flags.String(),
+		response: optKey(rec.ResponseID),
 	}
 }
 
-// null returns nil for "", so that the partial indexes leave it out.
-func null(s string) any {
+func optText(s string) any {
 	if s == "" {
 		return nil
 	}
@@ -314,18 +319,19 @@ func boolInt(b bool) int64 {
 }
 
 func (r *row) appendArgs(args []any) []any {
-	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.kind, r.status, null(r.user), null(r.session), null(r.app),
-		null(r.model), null(r.class), null(r.flags), null(r.response), r.head, boolInt(r.more))
+	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.kind, r.status, r.user, r.session, r.application,
+		r.model, r.classification, optText(r.flags), r.head, boolInt(r.more), eventKey(r.event), r.response)
 }
 
 func scanRow(sc interface{ Scan(...any) error }) (row, error) {
 	var r row
 	var event []byte
-	var user, session, app, model, class, flags, response sql.NullString
-	err := sc.Scan(&r.id, &event, &r.ts, &r.kind, &r.status, &user, &session, &app, &model, &class, &flags, &response, &r.head, &r.more)
+	var flags sql.NullString
+	var derived int64 // event_key
+	err := sc.Scan(&r.id, &event, &r.ts, &r.kind, &r.status, &r.user, &r.session, &r.application, &r.model, &r.classification,
+		&flags, &r.head, &r.more, &derived, &r.response)
 	copy(r.event[:], event)
-	r.user, r.session, r.app, r.model = user.String, session.String, app.String, model.String
-	r.class, r.flags, r.response = class.String, flags.String, response.String
+	r.flags = flags.String
 	return r, err
 }
 
@@ -379,7 +385,7 @@ type writes struct {
 func (s *Store) newWrites() *writes {
 	return &writes{
 		entries: inserter{many: s.many.entries, one: s.one.entries, columns: 3},
-		records: inserter{many: s.many.records, one: s.one.records, columns: 14},
+		records: inserter{many: s.many.records, one: s.one.records, columns: 15},
 		flags:   inserter{many: s.many.flags, one: s.one.flags, columns: 3},
 	}
 }
@@ -391,7 +397,7 @@ func (w *writes) entry(id int64, record any, line []byte) {
 func (w *writes) row(r *row) error {
 	w.records.args = r.appendArgs(w.records.args)
 	return r.eachFlag(func(flag string) error {
-		w.flags.args = append(w.flags.args, flag, r.ts, r.id)
+		w.flags.args = append(w.flags.args, key(flag), r.ts, r.id)
 		return nil
 	})
 }
@@ -412,17 +418,17 @@ func (s *Store) replace(ctx context.Context, old, now *row) error {
 		return nil
 	}
 	if err := old.eachFlag(func(flag string) error {
-		_, err := s.deleteFlag.ExecContext(ctx, flag, old.ts, old.id)
+		_, err := s.deleteFlag.ExecContext(ctx, key(flag), old.ts, old.id)
 		return err
 	}); err != nil {
 		return err
 	}
-	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.kind, now.status, null(now.user), null(now.session), null(now.app),
-		null(now.model), null(now.class), null(now.flags), null(now.response), now.head, boolInt(now.more), now.id); err != nil {
+	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.kind, now.status, now.user, now.session, now.application,
+		now.model, now.classification, optText(now.flags), now.head, boolInt(now.more), now.response, now.id); err != nil {
 		return err
 	}
 	return now.eachFlag(func(flag string) error {
-		_, err := s.one.flags.ExecContext(ctx, flag, now.ts, now.id)
+		_, err := s.one.flags.ExecContext(ctx, key(flag), now.ts, now.id)
 		return err
 	})
 }
@@ -452,7 +458,7 @@ func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error)
 		if known {
 			_, err = s.setCursor.ExecContext(ctx, int64(cursor.Next), cursor.Last[:], st.id)
 		} else {
-			_, err = s.addStream.ExecContext(ctx, st.id, b.Stream, int64(cursor.Next), cursor.Last[:])
+			err = s.newStream(ctx, st.id, cursor)
 		}
 		if err != nil {
 			return err
@@ -470,6 +476,17 @@ func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error)
 			b.Lines[0].Seq, b.Lines[len(b.Lines)-1].Seq, b.Stream, err)
 	}
 	return applied, nil
+}
+
+func (s *Store) newStream(ctx context.Context, id int64, c index.Cursor) error {
+	if _, err := s.addStream.ExecContext(ctx, id, c.Stream, int64(c.Next), c.Last[:]); err != nil {
+		return err
+	}
+	if len(s.streams) == 0 {
+		return nil
+	}
+	_, err := s.conn.ExecContext(ctx, responseIndex)
+	return err
 }
 
 func (s *Store) nextStreamID() int64 {
@@ -540,7 +557,7 @@ func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Appl
 			responses = append(responses, touched...)
 			continue
 		}
-		r := newRow(st.id, entries)
+		r, response := newRow(st.id, entries)
 		if r.ts < s.horizon {
 			applied.Expired += len(entries)
 			continue
@@ -551,9 +568,7 @@ func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Appl
 		if err := w.row(&r); err != nil {
 			return applied, err
 		}
-		if r.response != "" {
-			responses = append(responses, r.response)
-		}
+		responses = append(responses, response)
 	}
 	if err := w.flush(ctx); err != nil {
 		return applied, err
@@ -568,8 +583,9 @@ func entryID(stream int64, seq uint64) int64 {
 	return stream<<seqBits | int64(seq)
 }
 
-// newRow is the row of an event that is not in the index yet.
-func newRow(stream int64, entries []index.Parsed) row {
+// newRow is the row of an event that is not in the index yet, and its response
+// id.
+func newRow(stream int64, entries []index.Parsed) (row, string) {
 	first := entries[0].Seq
 	for _, e := range entries {
 		first = min(first, e.Seq)
@@ -578,7 +594,7 @@ func newRow(stream int64, entries []index.Parsed) row {
 	r := rowOf(&rec)
 	r.id = entryID(stream, first)
 	r.head, r.more = r.id, len(entries) > 1
-	return r
+	return r, rec.ResponseID
 }
 
 // findEvents returns the ids of the rows of those events that have one.
@@ -587,20 +603,20 @@ func (s *Store) findEvents(ctx context.Context, events []uuid.UUID) (map[uuid.UU
 	args := make([]any, keysPerLookup)
 	for part := range slices.Chunk(events, keysPerLookup) {
 		for i := range args {
-			args[i] = part[min(i, len(part)-1)][:] // the last key fills up
+			args[i] = eventKey(part[min(i, len(part)-1)]) // the last key fills up
 		}
 		rows, err := s.find.QueryContext(ctx, args...)
 		if err != nil {
 			return nil, err
 		}
-		if err := scanEvents(rows, found); err != nil {
+		if err := scanEvents(rows, part, found); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-func scanEvents(rows *sql.Rows, found map[uuid.UUID]int64) error {
+func scanEvents(rows *sql.Rows, events []uuid.UUID, found map[uuid.UUID]int64) error {
 	defer func() { _ = rows.Close() }() // rows.Err tells what matters
 	var id int64
 	var event sql.RawBytes
@@ -610,7 +626,9 @@ func scanEvents(rows *sql.Rows, found map[uuid.UUID]int64) error {
 		}
 		var u uuid.UUID
 		copy(u[:], event)
-		found[u] = id
+		if slices.Contains(events, u) {
+			found[u] = id
+		}
 	}
 	return rows.Err()
 }
@@ -630,19 +648,14 @@ func (s *Store) extend(ctx context.Context, id int64, entries []index.Parsed) ([
 	if err != nil {
 		return nil, err
 	}
+	before := index.MergeParsed(all)
 	rec := index.MergeParsed(append(all, entries...))
 	now := rowOf(&rec)
 	now.id, now.event, now.head, now.more = old.id, old.event, old.head, true
 	if err := s.replace(ctx, &old, &now); err != nil {
 		return nil, err
 	}
-	var touched []string
-	for _, r := range []string{old.response, now.response} {
-		if r != "" && !slices.Contains(touched, r) {
-			touched = append(touched, r)
-		}
-	}
-	return touched, nil
+	return []string{before.ResponseID, rec.ResponseID}, nil
 }
 
 // maxTwins bounds the events that one response id joins. An id that more
@@ -672,7 +685,8 @@ type member struct {
 }
 
 func (s *Store) joinTwinsOf(ctx context.Context, response string) error {
-	rows, err := s.readRows(ctx, s.rowsByResponse, response, maxTwins+1)
+	rows, err := s.readRows(ctx, "SELECT "+recordColumns+" FROM records INDEXED BY records_response WHERE response = ? ORDER BY id LIMIT ?",
+		key(response), maxTwins+1)
 	if err != nil {
 		return err
 	}
@@ -693,12 +707,18 @@ func (s *Store) joinTwinsOf(ctx context.Context, response string) error {
 		if m.entries, err = parseLines(ctx, names, lines); err != nil {
 			return err
 		}
+		if rec := index.MergeParsed(m.entries); rec.ResponseID != response {
+			continue // another id of the same key
+		}
 		for i, e := range m.entries {
 			if p := (index.Place{Stream: e.Stream, Seq: e.Seq}); i == 0 || p.Compare(m.place) < 0 {
 				m.place = p
 			}
 		}
 		members = append(members, m)
+	}
+	if len(members) == 0 {
+		return nil
 	}
 	primary := slices.MinFunc(members, func(a, b member) int { return a.place.Compare(b.place) })
 	var joined []index.Parsed
@@ -730,8 +750,8 @@ func (s *Store) settle(ctx context.Context, m member, head int64, entries []inde
 	return s.replace(ctx, &m.row, &now)
 }
 
-func (s *Store) readRows(ctx context.Context, stmt *sql.Stmt, args ...any) ([]row, error) {
-	rows, err := stmt.QueryContext(ctx, args...)
+func (s *Store) readRows(ctx context.Context, query string, args ...any) ([]row, error) {
+	rows, err := s.conn.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/claudeaudit/claudeaudit/internal/index"
+	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	indextest.Run(t, func(t *testing.T) index.Store {
+		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
+		require.NoError(t, err)
+		return s
+	})
+}
+
+func TestOpen(t *testing.T) {
+	for _, name := range []string{"audit.db", "a b.db", "100%.db", "what?#&=.db", "ä.db"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), name)
+			_, err := OpenReader(t.Context(), path)
+			require.ErrorIs(t, err, index.ErrNoIndex)
+			s, err := Open(t.Context(), path)
+			require.NoError(t, err)
+			_, err = Open(t.Context(), path)
+			require.ErrorIs(t, err, index.ErrLocked)
+
+			l := indextest.NewLedger()
+			l.Append("a", indextest.Record(1))
+			indextest.Apply(t, s, l)
+			// Another process reads while this one writes, and after it.
+			r, err := OpenReader(t.Context(), path)
+			require.NoError(t, err)
+			require.Equal(t, []int{1}, indextest.IDs(t, r, index.Query{}))
+			l.Append("a", indextest.Record(2))
+			indextest.Apply(t, s, l)
+			require.Equal(t, []int{2, 1}, indextest.IDs(t, r, index.Query{}))
+			require.NoError(t, s.Close())
+			require.Equal(t, []int{2, 1}, indextest.IDs(t, r, index.Query{}))
+			require.NoError(t, r.Close())
+
+			st, err := os.Stat(path)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), st.Mode().Perm())
+
+			s, err = Open(t.Context(), path)
+			require.NoError(t, err)
+			l.Append("a", indextest.Record(3))
+			indextest.Apply(t, s, l)
+			require.Equal(t, []int{3, 2, 1}, indextest.IDs(t, s, index.Query{}))
+			require.NoError(t, s.Close())
+			r, err = OpenReader(t.Context(), path)
+			require.NoError(t, err)
+			require.Equal(t, []int{3, 2, 1}, indextest.IDs(t, r, index.Query{}))
+			require.NoError(t, r.Close())
+			require.NoError(t, Remove(path))
+			require.NoFileExists(t, path)
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	_, err = s.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", SchemaVersion+1))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	_, err = OpenReader(t.Context(), path)
+	require.ErrorIs(t, err, index.ErrSchema)
+	require.ErrorContains(t, err, "claudeaudit reindex")
+	_, err = Open(t.Context(), path)
+	require.ErrorIs(t, err, index.ErrSchema)
+
+	require.NoError(t, Remove(path))
+	require.NoError(t, os.WriteFile(path, []byte("this is no database, whatever its name may say, and it is long enough"), 0o600))
+	_, err = OpenReader(t.Context(), path)
+	require.ErrorIs(t, err, index.ErrCorrupt)
+	_, err = Open(t.Context(), path)
+	require.ErrorIs(t, err, index.ErrCorrupt)
+	// A failed Open has let go of the lock.
+	require.NoError(t, Remove(path))
+	s, err = Open(t.Context(), path)
+	require.NoError(t, err)
+	_, err = s.conn.ExecContext(t.Context(), "PRAGMA application_id = 1")
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	_, err = OpenReader(t.Context(), path)
+	require.ErrorIs(t, err, index.ErrCorrupt)
+
+	empty := filepath.Join(t.TempDir(), "empty.db")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	_, err = OpenReader(t.Context(), empty)
+	require.ErrorIs(t, err, index.ErrNoIndex)
+	_, err = Open(t.Context(), filepath.Join(t.TempDir(), "no", "such", "folder.db"))
+	require.Error(t, err)
+}
+
+// An interrupted removal of a stream is finished, and until then nobody relies
+// on the stream's cursor.
+func TestDropStreamInterrupted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	l := indextest.NewLedger()
+	for i := range 2 * chunk {
+		l.Append("a", indextest.Record(i))
+	}
+	l.Append("b", indextest.Record(5000))
+	require.NoError(t, (&index.Follower{Ledger: l, Store: s}).CatchUp(t.Context()))
+	want := indextest.IDs(t, s, index.Query{Limit: 1000})
+	done, err := s.dropSome(t.Context(), "a")
+	require.NoError(t, err)
+	require.False(t, done)
+	require.NoError(t, s.Close())
+
+	s, err = Open(t.Context(), path)
+	require.NoError(t, err)
+	cursors, err := s.Cursors(t.Context())
+	require.NoError(t, err)
+	require.Len(t, cursors, 1)
+	require.NoError(t, (&index.Follower{Ledger: l, Store: s}).CatchUp(t.Context()))
+	require.Equal(t, want, indextest.IDs(t, s, index.Query{Limit: 1000}))
+	require.NoError(t, s.Close())
+}
+
+// What queries go along is chosen by planFor; the planner must be able to.
+func TestPlans(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	for _, q := range []index.Query{
+		{}, {User: "u"}, {Session: "s"}, {Application: "a"}, {Classification: "c"}, {Flag: "f"}, {Status: "error"}, {Status: "success"},
+		{Kind: "access"}, {Kind: index.KindAll}, {Model: "m"},
+		{User: "u", Session: "s", Application: "a", Model: "m", Classification: "c", Flag: "f", Status: "error", Kind: "access"},
+	} {
+		for _, order := range []index.Order{index.NewestFirst, index.OldestFirst} {
+			q.Order = order
+			q.After = index.Position{Time: indextest.Day}.String()
+			_, err := s.Search(t.Context(), q)
+			require.NoError(t, err)
+		}
+	}
+}

@@ -6,6 +6,9 @@
 package audit
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -206,9 +209,50 @@ var required = []struct {
 	{"user_id", func(r *Record) bool { return r.UserID != "" }},
 }
 
-// Complete sets Missing and the flags that follow from the record's own
-// fields, and sorts the flags. Call it when the fields are final.
+// FlagFieldTooLong marks a record in which a field was longer than MaxField and
+// is given as its hash.
+const FlagFieldTooLong = "record.field_too_long"
+
+// Bounds of a record: an entry of the ledger is at most 60 KiB.
+const (
+	MaxField = 1024 // bytes of a text field
+	MaxItems = 64   // elements of a list
+)
+
+// bound replaces fields that are too long by their hash, and cuts lists.
+func (r *Record) bound() (long bool) {
+	for i := range strAttrs {
+		f := strAttrs[i].field(r)
+		if len(*f) > MaxField {
+			sum := sha256.Sum256([]byte(*f))
+			*f = "sha256:" + hex.EncodeToString(sum[:])
+			long = true
+		}
+	}
+	for i := range listAttrs {
+		l := listAttrs[i].field(r)
+		if len(*l) > MaxItems {
+			*l, long = (*l)[:MaxItems:MaxItems], true
+		}
+	}
+	if len(r.Unparsed) > MaxItems {
+		r.Unparsed, long = r.Unparsed[:MaxItems:MaxItems], true
+	}
+	for i, u := range r.Unparsed {
+		if len(u.Key) > MaxField {
+			r.Unparsed[i].Key, long = u.Key[:MaxField], true
+		}
+	}
+	if len(r.Detections) > MaxItems {
+		r.Detections, long = r.Detections[:MaxItems:MaxItems], true
+	}
+	return long
+}
+
+// Complete bounds the fields, sets Missing and the flags that follow from the
+// record's own fields, and sorts the flags. Call it when the fields are final.
 func (r *Record) Complete() {
+	long := r.bound()
 	r.Missing = r.Missing[:0]
 	flags := r.PolicyFlags[:0:0]
 	for _, f := range r.PolicyFlags {
@@ -228,6 +272,9 @@ func (r *Record) Complete() {
 	}
 	if len(r.Unparsed) > 0 {
 		flags = append(flags, FlagUnparsed)
+	}
+	if long && !slices.Contains(flags, FlagFieldTooLong) {
+		flags = append(flags, FlagFieldTooLong)
 	}
 	r.PolicyFlags = sortedUnique(flags)
 }

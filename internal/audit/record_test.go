@@ -92,6 +92,17 @@ func TestNullsAreNeverInvented(t *testing.T) {
 	require.NotContains(t, r.Missing, "completion_tokens", "0 is not null")
 }
 
+func TestFieldsAreBounded(t *testing.T) {
+	r := full()
+	r.UserID = strings.Repeat("u", 60<<20)
+	r.Source.Spans = make([]string, 10_000)
+	r.Unparsed = []Unparsed{{Key: strings.Repeat("k", 5_000)}}
+	r.Complete()
+	require.True(t, strings.HasPrefix(r.UserID, "sha256:"))
+	require.Contains(t, r.PolicyFlags, FlagFieldTooLong)
+	require.Less(t, len(r.AppendJSON(nil)), 60<<10)
+}
+
 func TestParseRecordRefuses(t *testing.T) {
 	for name, line := range map[string]string{
 		"no JSON":       `{`,

@@ -239,32 +239,15 @@ func withoutCaching(v jcs.Value) jcs.Value {
 	}
 	blocks := make([]jcs.Value, 0, v.Len())
 	for _, block := range v.Elems() {
-		blocks = append(blocks, withoutMembers(block, "cache_control"))
+		blocks = append(blocks, block.Without("cache_control"))
 	}
 	return jcs.Array(blocks)
-}
-
-func withoutMembers(v jcs.Value, drop ...string) jcs.Value {
-	if v.Kind() != jcs.KindObject {
-		return v
-	}
-	members := make([]jcs.Member, 0, v.Len())
-next:
-	for key, value := range v.Members() {
-		for _, d := range drop {
-			if key == d {
-				continue next
-			}
-		}
-		members = append(members, jcs.Member{Key: key, Value: value})
-	}
-	return jcs.Object(members)
 }
 
 // other keeps a block whole, but for how it is to be cached.
 func other(kind string, v jcs.Value) conversation.Part {
 	return conversation.Part{
-		Type: conversation.PartOther, Kind: kind, Value: withoutMembers(v, "type", "cache_control"),
+		Type: conversation.PartOther, Kind: kind, Value: v.Without("type", "cache_control"),
 	}
 }
 

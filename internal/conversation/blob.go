@@ -29,12 +29,13 @@ func dataURL(s string) (mime, data string, ok bool) {
 		mime = "text/plain"
 	}
 	if i := strings.LastIndexByte(head, ';'); i >= 0 && strings.EqualFold(strings.TrimSpace(head[i+1:]), "base64") {
+		text := body
 		if strings.IndexByte(body, '%') >= 0 {
 			if unescaped, err := url.PathUnescape(body); err == nil {
-				body = unescaped
+				text = unescaped
 			}
 		}
-		if canonical, ok := canonicalBase64(body); ok {
+		if canonical, ok := canonicalBase64(text); ok {
 			body = canonical
 		}
 		return mime, body, true

@@ -363,6 +363,7 @@ func FuzzParseMessages(f *testing.F) {
 		f.Add(tt.messages)
 	}
 	f.Add(`[{"role":"user","parts":[{"type":"blob","content":"data:x;base64,AA"},{"type":"uri","uri":"data:,%"},{"type":"text"},{"type":"","text":"x"},{"text":"y"},[],null]}]`)
+	f.Add(`[{"content":[{"type":"image_url","image_url":{"url":"DATA:;BAse64,0000000%80000"}}]}]`)
 	f.Add(`[{"role":"user","parts":[{"type":"blob","sha256":"aa"},{"type":"tool_call_response","response":[{"text":"a"},{"text":"b"}]}]}]`)
 	f.Fuzz(func(t *testing.T, s string) {
 		v, err := jcs.Parse(s, jcs.DefaultLimits)

@@ -1,7 +1,6 @@
 package conversation
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/claudeaudit/claudeaudit/internal/jcs"
@@ -185,6 +184,8 @@ func normalizeBlob(p *Part) {
 	} else if data, ok := canonicalBase64(p.Data); ok {
 		p.Data = data
 	}
+	// Data that isn't base64 is hashed as it is stored.
+	p.Data = strings.ToValidUTF8(p.Data, "\ufffd")
 	if p.Data == "" || IsPlaceholder(p.Data) {
 		*p = Part{Type: PartOther, Kind: string(PartBlob), Value: jcs.Object([]jcs.Member{{Key: "mime_type", Value: jcs.String(p.MimeType)}})}
 	}
@@ -246,7 +247,7 @@ func foldBlocks(v jcs.Value) jcs.Value {
 	}
 	blocks := make([]jcs.Value, 0, v.Len())
 	for _, block := range v.Elems() {
-		blocks = append(blocks, without(block, "cache_control"))
+		blocks = append(blocks, block.Without("cache_control"))
 	}
 	return jcs.Array(blocks)
 }
@@ -273,22 +274,4 @@ func blockText(v jcs.Value) (string, bool) {
 		return "", false
 	}
 	return text.Str(), true
-}
-
-// without returns an object without some of its members, anything else as it is.
-func without(v jcs.Value, keys ...string) jcs.Value {
-	found := false
-	for _, key := range keys {
-		found = found || v.Get(key).Kind() != jcs.KindInvalid
-	}
-	if !found {
-		return v
-	}
-	members := make([]jcs.Member, 0, v.Len())
-	for key, value := range v.Members() {
-		if !slices.Contains(keys, key) {
-			members = append(members, jcs.Member{Key: key, Value: value})
-		}
-	}
-	return jcs.Object(members)
 }

@@ -140,7 +140,7 @@ func parsePart(v jcs.Value) Part {
 			return p
 		}
 	}
-	return Part{Type: PartOther, Kind: kind, Value: without(v, "type", "cache_control")}
+	return Part{Type: PartOther, Kind: kind, Value: v.Without("type", "cache_control")}
 }
 
 // parseText reads the text of a part from the first of keys that is there. It is false when

@@ -327,3 +327,22 @@ func (v Value) Elems() iter.Seq2[int, Value] {
 		}
 	}
 }
+
+// Without returns an object without the members of some keys. Other kinds, and
+// objects that have none of them, it returns as they are.
+func (v Value) Without(keys ...string) Value {
+	found := false
+	for _, key := range keys {
+		found = found || v.Get(key).kind != KindInvalid
+	}
+	if !found {
+		return v
+	}
+	members := make([]Member, 0, len(v.c.members))
+	for _, m := range v.c.members {
+		if !slices.Contains(keys, m.Key) {
+			members = append(members, m)
+		}
+	}
+	return Object(members)
+}

@@ -378,6 +378,15 @@ func TestConstructors(t *testing.T) {
 	require.Equal(t, "b", given[0].Key, "what was given is not changed")
 }
 
+func TestWithout(t *testing.T) {
+	v := mustParse(t, `{"a":1,"b":{"a":2},"c":3}`)
+	require.Equal(t, `{"b":{"a":2}}`, string(v.Without("a", "c", "x").Append(nil)))
+	require.Equal(t, `{"a":1,"b":{"a":2},"c":3}`, string(v.Append(nil)), "v stays")
+	require.Equal(t, v, v.Without("x"))
+	require.Equal(t, String("a"), String("a").Without("a"))
+	require.Equal(t, KindInvalid, Value{}.Without("a").Kind())
+}
+
 func TestAppendStringAtEveryPlace(t *testing.T) {
 	// A character of each sort at each place of a word, before and after others.
 	for _, c := range []string{`"`, `\`, "\n", "\x00", "\x1f", " ", "\x7f", "é", "€", "😀", "\xff", "\xc3", "\xe2\x82", "\x80"} {

@@ -89,8 +89,8 @@ func canonicalPrompt(blob string) string {
 }
 
 func TestSameConversationSameHash(t *testing.T) {
-	hashed := canonicalPrompt(`{"mime_type":"image/png","sha256":"`+pixelSum(t)+`","type":"blob"}`)
-	stored := canonicalPrompt(`{"content":"`+pixel+`","mime_type":"image/png","type":"blob"}`)
+	hashed := canonicalPrompt(`{"mime_type":"image/png","sha256":"` + pixelSum(t) + `","type":"blob"}`)
+	stored := canonicalPrompt(`{"content":"` + pixel + `","mime_type":"image/png","type":"blob"}`)
 	for _, tt := range tellings {
 		t.Run(tt.name, func(t *testing.T) {
 			system, err := ParseParts(parse(t, tt.system))

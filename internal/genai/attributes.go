@@ -104,11 +104,11 @@ func (a *attributes) float(k key) (float64, bool) {
 
 // yes and no report a boolean that may be told as text.
 func (a *attributes) yes(k key) bool {
-	return a.has(k) && strings.EqualFold(a.known[k].AsString(), "true")
+	return strings.EqualFold(a.text(k), "true")
 }
 
 func (a *attributes) no(k key) bool {
-	return a.has(k) && strings.EqualFold(a.known[k].AsString(), "false")
+	return strings.EqualFold(a.text(k), "false")
 }
 
 // valueText returns a scalar as text, "" for others.

@@ -49,11 +49,11 @@ type record struct {
 	IPAddress         *string  `json:"ip_address"`
 	NeedsTraceContext []string `json:"needs_trace_context"`
 	Model             *string
-	RequestModel      *string  `json:"request_model"`
-	PromptTokens      *int64   `json:"prompt_tokens"`
-	CompletionTokens  *int64   `json:"completion_tokens"`
-	CacheReadTokens   *int64   `json:"cache_read_tokens"`
-	CacheWriteTokens  *int64   `json:"cache_write_tokens"`
+	RequestModel      *string `json:"request_model"`
+	PromptTokens      *int64  `json:"prompt_tokens"`
+	CompletionTokens  *int64  `json:"completion_tokens"`
+	CacheReadTokens   *int64  `json:"cache_read_tokens"`
+	CacheWriteTokens  *int64  `json:"cache_write_tokens"`
 	Status            string
 	ErrorType         *string  `json:"error_type"`
 	StopReason        *string  `json:"stop_reason"`

@@ -22,21 +22,17 @@ type indexedField struct {
 }
 
 // indexedMessages reads gen_ai.prompt.N.… and gen_ai.completion.N.…, Traceloop's
-// form until 2025.
+// form until 2025, of the sides that aren't told otherwise.
 func (r *reader) indexedMessages() {
 	c := &r.it.Content
-	if r.a.indexed.prompt && len(c.Messages) == 0 {
+	if r.a.indexed.prompt && r.prompt.empty() {
 		c.Messages = r.indexed("gen_ai.prompt.", &r.prompt, traceloopField)
 	}
-	if r.a.indexed.completion && len(c.Output) == 0 {
+	if r.a.indexed.completion && r.answer.empty() {
 		c.Output = r.indexed("gen_ai.completion.", &r.answer, traceloopField)
 		for i := range c.Output {
 			c.Output[i].Role = conversation.RoleAssistant
 		}
-	}
-	// Either may be told in the newer form.
-	if r.prompt.empty() && r.answer.empty() {
-		r.semconv()
 	}
 }
 

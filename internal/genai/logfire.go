@@ -14,12 +14,14 @@ func (r *reader) logfire() {
 	it, c := r.it, &r.it.Content
 	request, _ := r.a.json(keyRequestData, r.lim)
 	response, _ := r.a.json(keyResponseData, r.lim)
-	if isRequest(request) {
+	// The request as it was sent is better than the messages made of it, in which
+	// the blocks of a tool result run together; unless the scrubber was there.
+	if isRequest(request) && !strings.Contains(r.a.text(keyRequestData), scrubbed) {
 		c.System, c.Messages = r.request(request)
+		c.Output = r.outputMessages(r.content(keyOutputMessages, &r.answer), keyOutputMessages)
 	} else {
-		request = jcs.Value{}
+		r.semconv()
 	}
-	r.semconvExcept(request.Kind() != jcs.KindInvalid)
 	if len(c.Output) == 0 && response.Kind() == jcs.KindObject {
 		c.Output = r.logfireResponse(response)
 	}
@@ -40,6 +42,9 @@ func (r *reader) logfire() {
 		it.LatencyMs = nil
 	}
 }
+
+// scrubbed is what Logfire puts in place of texts that look like secrets.
+const scrubbed = "[Scrubbed due to "
 
 // maxSeconds bounds a duration, so that a time before it can be told.
 const maxSeconds = 1 << 30
@@ -72,14 +77,4 @@ func (r *reader) logfireResponse(v jcs.Value) []conversation.Message {
 		return r.plainText(s, conversation.RoleAssistant, &r.answer)
 	}
 	return nil
-}
-
-// semconvExcept reads the message attributes, without those of the prompt when
-// it is known already.
-func (r *reader) semconvExcept(prompt bool) {
-	if !prompt {
-		r.semconv()
-		return
-	}
-	r.it.Content.Output = r.outputMessages(r.content(keyOutputMessages, &r.answer), keyOutputMessages)
 }

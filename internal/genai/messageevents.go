@@ -22,13 +22,17 @@ func (r *reader) messageEvent(body pcommon.Value) {
 	r.eventMessage(r.it.EventName, body)
 }
 
+// eventSide returns the side that a per-message event tells of.
+func (r *reader) eventSide(event string) (s *side, choice bool) {
+	if event == eventChoice || event == eventContentCompletion {
+		return &r.answer, true
+	}
+	return &r.prompt, false
+}
+
 // eventMessage reads the body of a per-message event.
 func (r *reader) eventMessage(event string, body pcommon.Value) {
-	choice := event == eventChoice || event == eventContentCompletion
-	s := &r.prompt
-	if choice {
-		s = &r.answer
-	}
+	s, _ := r.eventSide(event)
 	// With content off the tool calls are still listed, without arguments.
 	s.bareIsStripped = true
 	v, reason := r.eventBody(body)
@@ -36,14 +40,18 @@ func (r *reader) eventMessage(event string, body pcommon.Value) {
 		r.unparsed("body", body, reason, s)
 		return
 	}
-	if v.Kind() != jcs.KindObject {
-		return
+	if v.Kind() == jcs.KindObject {
+		r.eventObject(event, v)
 	}
+}
+
+func (r *reader) eventObject(event string, v jcs.Value) {
 	if v.Get("content").Get("tools").Kind() == jcs.KindArray {
 		// Traceloop sends the definitions of tools as a message of the user.
-		r.it.silent = true
+		r.it.silent = r.it.Kind != KindCall
 		return
 	}
+	s, choice := r.eventSide(event)
 	m := r.messages(s)
 	if choice {
 		r.choiceEvent(&m, v)

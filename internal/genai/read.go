@@ -45,7 +45,7 @@ func ReadSpan(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.S
 	if it.Kind == KindNone && it.Who.told() {
 		it.Kind = KindContext
 	}
-	it.Start, it.End = span.StartTimestamp().AsTime(), span.EndTimestamp().AsTime()
+	it.Start, it.End = timeOf(span.StartTimestamp()), timeOf(span.EndTimestamp())
 	switch it.Kind {
 	case KindCall, KindPart:
 		r.spanCall(span)
@@ -102,23 +102,28 @@ func ReadLog(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRe
 
 func eventTime(rec plog.LogRecord) time.Time {
 	if t := rec.Timestamp(); t != 0 {
-		return t.AsTime()
+		return timeOf(t)
 	}
-	if t := rec.ObservedTimestamp(); t != 0 {
-		return t.AsTime()
+	return timeOf(rec.ObservedTimestamp())
+}
+
+func timeOf(t pcommon.Timestamp) time.Time {
+	if t == 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	return t.AsTime()
 }
 
 // spanCall reads a span of a model call.
 func (r *reader) spanCall(span ptrace.Span) {
 	it := r.it
 	r.scalars()
-	if it.End.After(it.Start) || it.End.Equal(it.Start) {
+	if !it.Start.IsZero() && !it.End.Before(it.Start) {
 		ms := float64(it.End.Sub(it.Start)) / float64(time.Millisecond)
 		it.LatencyMs = &ms
 	}
-	it.Failed = span.Status().Code() == ptrace.StatusCodeError || r.a.text(keyErrorType) != "" || r.a.no(keySuccess) && it.Dialect == DialectClaudeCodeTraces
+	it.Failed = span.Status().Code() == ptrace.StatusCodeError || r.a.text(keyErrorType) != "" ||
+		it.Dialect == DialectClaudeCodeTraces && r.a.no(keySuccess)
 	if it.Failed {
 		r.errorType(span.Events(), true)
 		r.quote(span.Status().Message())
@@ -141,12 +146,13 @@ func (r *reader) spanCall(span ptrace.Span) {
 	case DialectLiteLLM:
 		r.liteLLM(span)
 	case DialectTraceloopIndexed:
+		// Either side may be told in the newer form already.
+		r.semconv()
 		r.indexedMessages()
 	case DialectLogfire:
 		r.logfire()
 	case DialectPydanticAI:
-		r.prompt.bareIsStripped, r.answer.bareIsStripped = true, true
-		r.semconv()
+		r.pydanticAI()
 	case DialectLangfuse:
 		r.langfuse()
 	case DialectSpanEvents:
@@ -157,9 +163,7 @@ func (r *reader) spanCall(span ptrace.Span) {
 		if r.prompt.empty() && r.answer.empty() && hasContentEvents(span) {
 			r.spanEvents(span)
 		}
-		if r.a.indexed.prompt && r.prompt.empty() || r.a.indexed.completion && r.answer.empty() {
-			r.indexedMessages()
-		}
+		r.indexedMessages()
 		if r.a.has(keyLangfuseType) && r.prompt.empty() && r.answer.empty() {
 			r.langfuse()
 		}

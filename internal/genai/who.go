@@ -96,7 +96,7 @@ func (w *Who) attributes(a *attributes, claudeCode bool, kind ptrace.SpanKind, l
 	for i, k := range sessionKeys {
 		w.session(a.text(k), rankSpan+i)
 	}
-	if w.Session == "" && a.has(keyMetadata) {
+	if a.has(keyOIKind) && a.has(keyMetadata) && (w.SessionRank == 0 || w.SessionRank >= rankResource) {
 		if v, _ := a.json(keyMetadata, lim); v.Len() > 0 {
 			for i, name := range metadataSessions {
 				w.session(v.Get(name).Str(), rankSpan+len(sessionKeys)+i)

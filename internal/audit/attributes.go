@@ -88,6 +88,7 @@ var rankAttrs = []struct {
 	key   string
 	field func(*Record) *int
 }{
+	{"audit.observation.parts", func(r *Record) *int { return &r.Source.Parts }},
 	{"audit.observation.rank", func(r *Record) *int { return &r.Source.Rank }},
 	{"audit.observation.session_rank", func(r *Record) *int { return &r.Source.SessionRank }},
 	{"audit.observation.user_rank", func(r *Record) *int { return &r.Source.UserRank }},

@@ -246,6 +246,9 @@ func (r *Record) appendSource(w *writer) {
 	w.strs("events", s.Events)
 	w.str("evidence", s.Evidence)
 	w.str("parent_span_id", s.ParentSpanID)
+	if s.Parts > 0 {
+		w.int("parts", int64(s.Parts))
+	}
 	w.str("prompt_id", s.PromptID)
 	if s.Rank > 0 {
 		w.int("rank", int64(s.Rank))
@@ -510,6 +513,8 @@ func (r *Record) setSource(v jcs.Value) error {
 			err = setStr(&s.ParentSpanID, m)
 		case "prompt_id":
 			err = setStr(&s.PromptID, m)
+		case "parts":
+			err = setRank(&s.Parts, m)
 		case "rank":
 			err = setRank(&s.Rank, m)
 		case "scope":

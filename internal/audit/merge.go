@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// typedPrompt is the rank of what a user typed, as against what was sent.
+const typedPrompt = 5
+
 // completenessRank orders what a prompt or response can be told as; lower is
 // better. The two kinds of a typed prompt are equal: which one holds is known
 // only when all calls of the turn are, so the later observation is right.
@@ -19,7 +22,7 @@ func completenessRank(c string) int {
 	case "text_only":
 		return 4
 	case "user_prompt_only", "user_prompt_of_turn":
-		return 5
+		return typedPrompt
 	case "unparsed":
 		return 6
 	case "none":
@@ -86,7 +89,8 @@ func Merge(entries []Record) Record {
 	for _, e := range bySource {
 		out.fill(e)
 	}
-	content := contentRanks{prompt: unknownRank(0), response: unknownRank(0)}
+	worst := telling{completenessRank(""), unknownRank(0), 0}
+	content := contentRanks{worst, worst, worst, worst}
 	for _, e := range es {
 		out.weigh(e)
 		out.weighContent(e, &content)
@@ -189,37 +193,44 @@ func betterUser(e, r *Record) bool {
 	) <= 0
 }
 
-// contentRanks are the ranks of the sources that the prompt and the response
-// were taken from.
-type contentRanks struct{ prompt, response int }
+// contentRanks say who told the prompt and the response that a record has:
+// how complete they are, and the content that is at hand. The two can differ: of
+// a prompt that was cut the telemetry may tell nothing, where another event tells
+// what the user typed.
+type contentRanks struct{ prompt, promptHash, response, responseHash telling }
+
+// telling weighs who told a prompt or a response.
+type telling struct{ completeness, rank, parts int }
+
+func (t telling) better(than telling) bool {
+	switch {
+	case t.completeness == typedPrompt && than.completeness == typedPrompt:
+		return true // which call of a turn it was typed for is known better later
+	case t.parts > 0 && than.parts > 0 && t.parts != than.parts:
+		return t.parts > than.parts
+	}
+	return cmp.Or(cmp.Compare(t.completeness, than.completeness), cmp.Compare(t.rank, than.rank)) <= 0
+}
 
 // weighContent takes e's prompt and response where they are more complete, or
 // as complete and from a source as good.
 func (r *Record) weighContent(e *Record, ranks *contentRanks) {
-	rank := unknownRank(e.Source.Rank)
-	if betterContent(e.Content.Prompt, r.Content.Prompt, e.PromptHash, r.PromptHash, rank, ranks.prompt) {
-		r.PromptHash, r.Content.Prompt, r.Content.PromptSHA256 = e.PromptHash, e.Content.Prompt, e.Content.PromptSHA256
-		ranks.prompt = rank
+	told := telling{completenessRank(e.Content.Prompt), unknownRank(e.Source.Rank), e.Source.Parts}
+	if told.better(ranks.prompt) {
+		r.Content.Prompt, ranks.prompt = e.Content.Prompt, told
 	}
-	if betterContent(e.Content.Response, r.Content.Response, e.ResponseHash, r.ResponseHash, rank, ranks.response) {
-		r.ResponseHash, r.Content.Response, r.Content.ResponseSHA256 = e.ResponseHash, e.Content.Response, e.Content.ResponseSHA256
-		ranks.response = rank
+	if e.PromptHash != "" && told.better(ranks.promptHash) {
+		r.PromptHash, r.Content.PromptSHA256, ranks.promptHash = e.PromptHash, e.Content.PromptSHA256, told
+	}
+	told.completeness = completenessRank(e.Content.Response)
+	if told.better(ranks.response) {
+		r.Content.Response, ranks.response = e.Content.Response, told
+	}
+	if e.ResponseHash != "" && told.better(ranks.responseHash) {
+		r.ResponseHash, r.Content.ResponseSHA256, ranks.responseHash = e.ResponseHash, e.Content.ResponseSHA256, told
 	}
 	fillStr(&r.Content.KeyID, e.Content.KeyID)
 	fillStr(&r.Content.Suite, e.Content.Suite)
-}
-
-// betterContent compares two tellings of a prompt or response by completeness,
-// then by the rank of who told it; among equals the later is better, and a hash
-// never gives way to none.
-func betterContent(told, have, toldHash, haveHash string, toldRank, haveRank int) bool {
-	if c := cmp.Compare(completenessRank(told), completenessRank(have)); c != 0 {
-		return c < 0
-	}
-	if toldHash == "" && haveHash != "" {
-		return false
-	}
-	return toldRank <= haveRank || haveHash == "" && toldHash != ""
 }
 
 func mergeDetections(have, more []Detection) []Detection {

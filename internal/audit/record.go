@@ -115,6 +115,10 @@ type Source struct {
 	// Events are the names of the log events behind the observation.
 	Events []string
 
+	// Parts is how many messages that are told one by one are behind the
+	// observation: of two, that with more is the later state of the same prompt. 0 for a telling of the whole.
+	Parts int
+
 	// Rank of the source: whose times, model and tokens the record takes. 1 is
 	// best; 0 is unknown.
 	Rank int

@@ -34,7 +34,7 @@ func full() Record {
 		Source: Source{
 			Dialect: "semconv", Scope: "opentelemetry.instrumentation.anthropic", Evidence: "sdk", Signal: "span",
 			Digest: strings.Repeat("ef", 16), ParentSpanID: strings.Repeat("0c", 8), PromptID: "p", Sequence: ptr(4),
-			Spans: []string{"t:s"}, Events: []string{"gen_ai.choice"}, Rank: 1, UserRank: 10, SessionRank: 11,
+			Spans: []string{"t:s"}, Events: []string{"gen_ai.choice"}, Parts: 3, Rank: 1, UserRank: 10, SessionRank: 11,
 			StopExact: true, ErrorExact: true,
 		},
 		Content: Content{

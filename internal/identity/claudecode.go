@@ -1,0 +1,235 @@
+package identity
+
+import (
+	"slices"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+)
+
+// Claude Code tells a call in several log events. Those of the answer carry the
+// request id; the prompt and the request body come before it is known, and are
+// tied to the call by the turn (prompt.id) and their place in it (event.sequence).
+
+// claimTurn makes c one of its turn's calls, and adds what the user typed to
+// the observation.
+func (b *batch) claimTurn(c *call, in *Item, o *Observation) {
+	if in.PromptID == "" || b.signal != SignalLog {
+		return
+	}
+	t := b.enterTurn(c, in, true, o.Carrier)
+	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 && !c.adopted && len(in.Content.Messages) == 0 {
+		o.Content.System, o.Content.Input = t.prompt.Encoded.System, t.prompt.Encoded.Input
+		if c.typed == "" {
+			c.typed = promptOf(t, c)
+		}
+		setPrompt(&o.Record, t.prompt, c.typed)
+	}
+}
+
+// enterTurn makes c one of the calls of the event's turn. Calls that come later
+// in the turn may have been told first, as if they were the turn's first.
+func (b *batch) enterTurn(c *call, in *Item, exact bool, carrier int) *turn {
+	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	t.enter(c, in.Sequence, exact)
+	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 && len(t.calls) > 1 && t.calls[0] == c {
+		for _, later := range t.calls[1:] {
+			b.retellPrompt(t, later, carrier)
+		}
+	}
+	return t
+}
+
+func promptOf(t *turn, c *call) genai.Completeness {
+	if len(t.calls) > 0 && t.calls[0] != c {
+		return genai.ContentUserPromptOfTurn
+	}
+	return genai.ContentUserPromptOnly
+}
+
+// retellPrompt makes an observation of what the user typed for a call of the turn.
+func (b *batch) retellPrompt(t *turn, c *call, carrier int) {
+	if c.typed == promptOf(t, c) {
+		return // its own observation has it
+	}
+	o := Observation{Record: newRecord(c.id, t.prompt, b.signal), Content: t.prompt.Encoded, Carrier: carrier}
+	setPrompt(&o.Record, t.prompt, promptOf(t, c))
+	tellWho(&o.Record, &t.prompt.Who, &context{})
+	o.Record.Kind = audit.KindInteraction
+	o.Record.Status = ""
+	o.Record.Source.Digest = labelled(digest(t.prompt), o.Record.Content.Prompt)
+	b.res.Observations = append(b.res.Observations, o)
+}
+
+// claimPending is the call that a prompt or a request body of the turn opened
+// for the event to tell the rest of; nil when there is none.
+func (b *batch) claimPending(in *Item) *call {
+	if !isClaudeCode(in) || in.PromptID == "" {
+		return nil
+	}
+	t := b.w.turns[makeKey("turn", in.Who.Session, in.PromptID)]
+	if t == nil {
+		return nil
+	}
+	var c *call
+	for _, p := range t.pending {
+		if p.seq < in.Sequence && (c == nil || p.seq > c.seq) {
+			c = p
+		}
+	}
+	if c != nil {
+		t.pending = without(t.pending, c)
+	}
+	return c
+}
+
+// claudeCodePart is an event that tells a part of a call.
+func (b *batch) claudeCodePart(i int, in *Item) {
+	switch {
+	case in.EventName == "claude_code.user_prompt":
+		b.userPrompt(i, in)
+	case in.RequestID != "":
+		b.answerPart(i, in)
+	case in.EventName == "claude_code.api_request_body" && in.PromptID != "":
+		b.requestBody(i, in)
+	default:
+		b.uncorrelated(i, in)
+	}
+}
+
+// answerPart is an event of the answer: assistant_response, api_response_body,
+// api_refusal.
+func (b *batch) answerPart(i int, in *Item) {
+	k := makeKey("request", in.RequestID)
+	c := b.w.byKey[k]
+	if c == nil {
+		if c = b.claimPending(in); c == nil {
+			c = b.w.newCall(eventID("request", k), b.now)
+		}
+		b.w.bind(c, k)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	if in.ResponseID != "" {
+		b.w.bind(c, makeKey("response", in.ResponseID))
+	}
+	if in.PromptID != "" {
+		b.enterTurn(c, in, false, i)
+	}
+	b.res.EventIDs[i] = c.id
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	tellWho(&o.Record, &in.Who, &context{})
+	b.res.Observations = append(b.res.Observations, o)
+}
+
+// userPrompt is what the user typed. It belongs to every call of the turn, and
+// opens the first one when none is known.
+func (b *batch) userPrompt(i int, in *Item) {
+	if in.PromptID == "" {
+		b.uncorrelated(i, in)
+		return
+	}
+	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	b.w.setPrompt(t, in)
+	k := makeKey("prompt", in.Who.Session, in.PromptID)
+	c := b.w.byKey[k]
+	if c == nil && len(t.calls) > 0 {
+		c = t.calls[0]
+	}
+	if c == nil && len(t.pending) > 0 {
+		c = t.pending[0]
+	}
+	if c == nil {
+		c = b.w.newCall(eventID("prompt", k), b.now)
+		c.adopted, c.turn, c.seq = true, t, in.Sequence
+		t.pending = append(t.pending, c)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	b.w.bind(c, k)
+	b.res.EventIDs[i] = c.id
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	if len(in.Content.Messages) > 0 {
+		setPrompt(&o.Record, in, genai.ContentUserPromptOnly)
+	}
+	o.Record.Kind = audit.KindActivity
+	o.Record.Status = audit.StatusInitiated
+	o.Record.Source.Digest = labelled(digest(in), o.Record.Content.Prompt)
+	tellWho(&o.Record, &in.Who, &context{})
+	b.res.Observations = append(b.res.Observations, o)
+	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 {
+		for _, later := range t.calls {
+			if later != c {
+				b.retellPrompt(t, later, i)
+			}
+		}
+	}
+}
+
+// requestBody is the body of the request that the next call event of the turn
+// tells of.
+func (b *batch) requestBody(i int, in *Item) {
+	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	k := makeKey("body", in.Who.Session, in.PromptID, sequenceText(in.Sequence))
+	c := b.w.byKey[k]
+	if c == nil {
+		for _, next := range t.calls { // by sequence
+			if next.seq > in.Sequence && !next.hasBody {
+				c = next
+				break
+			}
+		}
+	}
+	if c == nil {
+		for _, p := range t.pending {
+			if !p.hasBody && p.seq < in.Sequence {
+				c = p
+			}
+		}
+	}
+	if c == nil {
+		c = b.w.newCall(eventID("body", k), b.now)
+		c.turn, c.seq = t, in.Sequence
+		t.pending = append(t.pending, c)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	c.hasBody = true
+	b.w.bind(c, k)
+	b.res.EventIDs[i] = c.id
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o.Record.Kind = audit.KindActivity
+	o.Record.Status = audit.StatusInitiated
+	tellWho(&o.Record, &in.Who, &context{})
+	b.res.Observations = append(b.res.Observations, o)
+}
+
+// claudeCodeInteraction is the span around the calls of a prompt; it has what
+// the user typed.
+func (b *batch) claudeCodeInteraction(i int, in *Item) {
+	if len(in.Content.Messages) == 0 || in.SpanID.IsEmpty() {
+		return
+	}
+	b.tellChildren(i, in)
+}
+
+// tellChildren tells the calls under an interaction what its user typed.
+func (b *batch) tellChildren(carrier int, in *Item) {
+	children := slices.Clone(b.w.under[spanKey(in.TraceID, in.SpanID)])
+	slices.SortStableFunc(children, func(x, y *call) int { return firstStart(x).Compare(firstStart(y)) })
+	for n, c := range children {
+		o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: carrier}
+		label := genai.ContentUserPromptOnly
+		if n > 0 {
+			label = genai.ContentUserPromptOfTurn
+		}
+		setPrompt(&o.Record, in, label)
+		o.Record.Kind, o.Record.Status = audit.KindInteraction, ""
+		o.Record.Timestamp, o.Record.LatencyMs = firstStart(c), nil
+		o.Record.SpanID, o.Record.Source.ParentSpanID = "", ""
+		o.Record.Source.Rank = rankPart
+		o.Record.Source.Digest = labelled(digest(in), c.id.String()+o.Record.Content.Prompt)
+		tellWho(&o.Record, &in.Who, &context{})
+		b.res.Observations = append(b.res.Observations, o)
+	}
+}

@@ -1,0 +1,317 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+)
+
+// DialectContext is the dialect of an observation that only brings the user,
+// session or address found on another span.
+const DialectContext = "context"
+
+// Ranks of sources: whose times, model and tokens a record takes.
+const (
+	rankCall    = 1 // the span or event around the whole call
+	rankSecond  = 2 // the second telling of the same client
+	rankNative  = 3 // the SDK's own span, inside of another
+	rankEvent   = 5 // an event that has no duration
+	rankPart    = 6
+	rankLost    = 7 // parts of a call whose other parts are no longer at hand
+	rankContext = 9
+)
+
+func sourceRank(in *Item, signal string) int {
+	switch {
+	case in.Kind == genai.KindPart || in.Kind == genai.KindUncorrelated:
+		return rankPart
+	case in.Dialect == "claude_code.events":
+		return rankCall
+	case isClaudeCode(in) || in.Half == "request":
+		return rankSecond
+	case signal == SignalLog:
+		return rankEvent
+	case strings.HasPrefix(in.Scope, "com.anthropic.sdk"):
+		return rankNative
+	}
+	return rankCall
+}
+
+// newRecord makes the observation that one telling is, without the caller,
+// classification and content address.
+func newRecord(id uuid.UUID, in *Item, signal string) audit.Record {
+	r := audit.Record{
+		EventID: id, Kind: audit.KindInteraction, Timestamp: in.Start,
+		ApplicationID: in.Who.Application, Department: in.Who.Department, AgentName: in.Who.AgentName,
+		Model: in.ResponseModel, RequestModel: in.RequestModel, Provider: in.Provider, Operation: in.Operation,
+		ResponseID: in.ResponseID, RequestID: in.RequestID,
+		PromptTokens: in.PromptTokens, CompletionTokens: in.CompletionTokens,
+		CacheReadTokens: in.CacheReadTokens, CacheWriteTokens: in.CacheWriteTokens,
+		ErrorType: in.ErrorType, StopReason: in.StopReason, StopClass: in.StopClass,
+		PromptHash: in.Encoded.PromptHash, ResponseHash: in.Encoded.ResponseHash,
+		Content: audit.Content{Prompt: string(in.PromptCompleteness), Response: string(in.ResponseCompleteness)},
+		Source: audit.Source{
+			Dialect: in.Dialect, Scope: in.Scope, Evidence: in.Evidence, Signal: signal,
+			PromptID: in.PromptID, Rank: sourceRank(in, signal), StopExact: in.StopExact, ErrorExact: in.ErrorTypeExact,
+		},
+	}
+	if r.Model == "" {
+		r.Model = in.RequestModel
+	}
+	if r.Timestamp.IsZero() {
+		r.Timestamp = in.End
+	}
+	if in.LatencyMs != nil {
+		n := int64(math.Round(*in.LatencyMs))
+		r.LatencyMs = &n
+	}
+	if in.Kind == genai.KindCall {
+		r.Status = audit.StatusSuccess
+		if in.Failed {
+			r.Status = audit.StatusError
+		}
+	} else if in.Failed {
+		r.Status = audit.StatusError
+	} else if len(in.Content.Output) > 0 || in.StopReason != "" {
+		r.Status = audit.StatusSuccess
+	}
+	if in.Sequence >= 0 && isClaudeCode(in) && signal == SignalLog {
+		n := in.Sequence
+		r.Source.Sequence = &n
+	}
+	if in.EventName != "" {
+		r.Source.Events = []string{in.EventName}
+	}
+	if !in.TraceID.IsEmpty() && !(signal == SignalLog && isClaudeCode(in)) {
+		r.TraceID = in.TraceID.String()
+		span, parent := in.SpanID, in.ParentSpanID
+		if in.OfParent {
+			span, parent = in.ParentSpanID, pcommon.SpanID{}
+			r.Source.Spans = []string{in.TraceID.String() + ":" + in.SpanID.String()}
+		}
+		if !span.IsEmpty() {
+			r.SpanID = span.String()
+		}
+		if !parent.IsEmpty() {
+			r.Source.ParentSpanID = parent.String()
+		}
+	}
+	for _, u := range in.Unparsed {
+		r.Unparsed = append(r.Unparsed, audit.Unparsed{Key: u.Key, Bytes: int64(u.Bytes), SHA256: u.SHA256, Reason: u.Reason})
+	}
+	r.Source.Digest = recordDigest(&r)
+	return r
+}
+
+// setPrompt gives an observation the prompt that another event told.
+func setPrompt(r *audit.Record, prompt *Item, c genai.Completeness) {
+	r.PromptHash = prompt.Encoded.PromptHash
+	r.Content.Prompt = string(c)
+}
+
+// tellWho sets the caller from the telling itself and from the ancestors of its
+// span, whichever is the better evidence.
+func tellWho(r *audit.Record, who *genai.Who, ctx *context) {
+	r.UserID, r.Source.UserRank = who.User, ownRank(who.UserRank)
+	if better(ctx.who.UserRank, r.Source.UserRank) {
+		r.UserID, r.Source.UserRank = ctx.who.User, ctx.who.UserRank
+	}
+	r.SessionID, r.Source.SessionRank = who.Session, ownRank(who.SessionRank)
+	if better(ctx.who.SessionRank, r.Source.SessionRank) {
+		r.SessionID, r.Source.SessionRank = ctx.who.Session, ctx.who.SessionRank
+	}
+	if r.UserID == "" {
+		r.Source.UserRank = 0
+	}
+	if r.SessionID == "" {
+		r.Source.SessionRank = 0
+	}
+	r.IPAddress = who.Address
+	if r.IPAddress == "" {
+		r.IPAddress = ctx.who.Address
+	}
+	if r.Department == "" {
+		r.Department = ctx.who.Department
+	}
+	if r.AgentName == "" {
+		r.AgentName = ctx.who.AgentName
+	}
+	r.IdentityAssurance = audit.AssuranceNone
+	if r.UserID != "" {
+		r.IdentityAssurance = audit.AssuranceAsserted
+	}
+}
+
+// recordDigest identifies what a telling says, without the caller: a digest
+// beside a pseudonym must not let it be guessed, and what is found on other
+// spans changes with the order of arrival.
+func recordDigest(r *audit.Record) string {
+	c := *r
+	c.EventID = uuid.Nil
+	c.Department, c.AgentName, c.IPAddress, c.UserID, c.SessionID = "", "", "", "", ""
+	c.Source.Digest = ""
+	c.Source.UserRank, c.Source.SessionRank = 0, 0
+	sum := sha256.Sum256(c.AppendBody(make([]byte, 0, 1024), 0))
+	return hexDigest(sum[:])
+}
+
+func hexDigest(sum []byte) string { return hex.EncodeToString(sum[:16]) }
+
+func digest(in *Item) [16]byte {
+	signal := SignalLog
+	if in.EventName == "" {
+		signal = SignalSpan
+	}
+	r := newRecord(uuid.Nil, in, signal)
+	var d [16]byte
+	_, _ = hex.Decode(d[:], []byte(r.Source.Digest)) // our own hex
+	return d
+}
+
+// digestOf is the digest of several messages told together, in any order.
+func digestOf(parts [][16]byte) string {
+	slices.SortFunc(parts, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p[:])
+	}
+	return hexDigest(h.Sum(nil))
+}
+
+func labelled(d [16]byte, label string) string {
+	h := sha256.New()
+	h.Write(d[:])
+	h.Write([]byte(label))
+	return hexDigest(h.Sum(nil))
+}
+
+func firstStart(c *call) time.Time {
+	var t time.Time
+	for _, s := range c.sources {
+		if t.IsZero() || s.start.Before(t) {
+			t = s.start
+		}
+	}
+	return t
+}
+
+// Restore rebuilds the window from an entry of the ledger; call it with the
+// ledger's tail, oldest first, before the first Resolve. Content is not at
+// hand any more: it was encrypted to a key that the collector doesn't have.
+func (w *Window) Restore(r *audit.Record) {
+	if r.Kind != audit.KindInteraction && r.Kind != audit.KindActivity || r.Source.Digest == "" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.opts.Now()
+	k := makeKey("event", string(r.EventID[:]))
+	c := w.byKey[k]
+	if c == nil {
+		c = w.newCall(r.EventID, now)
+		w.bind(c, k)
+	} else {
+		w.touch(c, now)
+	}
+	if r.Source.Dialect == DialectContext {
+		return
+	}
+	events := r.Source.Events
+	isPart := r.Source.Rank == rankPart || r.Source.Rank == rankLost
+	fromClaudeCode := strings.HasPrefix(r.Source.Dialect, "claude_code")
+	if fromClaudeCode && r.Source.PromptID != "" && r.Source.Sequence != nil {
+		w.restoreTurn(c, r, events)
+	}
+	if r.ResponseID != "" {
+		w.bind(c, makeKey("response", r.ResponseID))
+	}
+	if r.RequestID != "" {
+		w.bind(c, makeKey("request", r.RequestID))
+	}
+	src := source{
+		dialect: r.Source.Dialect, scope: r.Source.Scope, app: r.ApplicationID, log: r.Source.Signal == SignalLog,
+		responseID: r.ResponseID, requestID: r.RequestID, failed: r.Status == audit.StatusError,
+		start: r.Timestamp, model: r.RequestModel, sequence: -1,
+	}
+	if r.Source.Sequence != nil {
+		src.sequence = *r.Source.Sequence
+	}
+	if r.LatencyMs != nil {
+		src.end = r.Timestamp.Add(time.Duration(*r.LatencyMs) * time.Millisecond)
+	}
+	trace, errT := decodeTrace(r.TraceID)
+	span, errS := decodeSpan(r.SpanID)
+	if errT && errS {
+		w.bind(c, spanKey(trace, span))
+		src.trace, src.span = trace, span
+		if parent, ok := decodeSpan(r.Source.ParentSpanID); ok {
+			src.parent = parent
+		}
+	}
+	if isPart {
+		c.partsLost = c.partsLost || !fromClaudeCode
+		if errT && errS {
+			w.joinTrace(c, trace)
+		}
+		return
+	}
+	if r.Kind != audit.KindInteraction {
+		return
+	}
+	c.told = true
+	w.addSource(c, src)
+	if src.span.IsEmpty() && src.requestID == "" && src.responseID == "" && r.Source.PromptID != "" {
+		w.bind(c, makeKey("sequence", r.SessionID, r.Source.PromptID, sequenceText(src.sequence)))
+	}
+	c.own.add(r)
+}
+
+func (w *Window) restoreTurn(c *call, r *audit.Record, events []string) {
+	t := w.turn(r.SessionID, r.Source.PromptID, w.opts.Now())
+	seq := *r.Source.Sequence
+	switch {
+	case slices.Contains(events, "claude_code.user_prompt"):
+		k := makeKey("prompt", r.SessionID, r.Source.PromptID)
+		if w.byKey[k] == nil {
+			w.bind(c, k)
+			if !c.told {
+				c.adopted, c.turn, c.seq = true, t, seq
+				t.pending = append(without(t.pending, c), c)
+			}
+		}
+	case slices.Contains(events, "claude_code.api_request_body"):
+		w.bind(c, makeKey("body", r.SessionID, r.Source.PromptID, sequenceText(seq)))
+		c.hasBody = true
+		if !c.told && !slices.Contains(t.pending, c) {
+			c.turn, c.seq = t, seq
+			t.pending = append(t.pending, c)
+		}
+	case r.Source.Rank == rankCall:
+		if l := genai.Completeness(r.Content.Prompt); l == genai.ContentUserPromptOnly || l == genai.ContentUserPromptOfTurn {
+			c.typed = l
+		}
+		t.enter(c, seq, true)
+	case r.RequestID != "":
+		t.enter(c, seq, false)
+	}
+}
+
+func decodeTrace(s string) (id pcommon.TraceID, ok bool) {
+	n, err := hex.Decode(id[:], []byte(s[:min(len(s), 32)]))
+	return id, err == nil && n == len(id)
+}
+
+func decodeSpan(s string) (id pcommon.SpanID, ok bool) {
+	n, err := hex.Decode(id[:], []byte(s[:min(len(s), 16)]))
+	return id, err == nil && n == len(id)
+}

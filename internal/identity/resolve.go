@@ -1,0 +1,549 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+)
+
+// Signals of an observation's carrier.
+const (
+	SignalSpan = "span"
+	SignalLog  = "log"
+)
+
+// Observation is what one span or log record, or several of one request
+// together, tell of a call.
+type Observation struct {
+	Record audit.Record
+	// Content goes to the content store with the entry; empty when none is told.
+	Content Encoded
+	// Carrier is the place, in the request, of the span or log record that the
+	// observation rides on.
+	Carrier int
+	// Own is true when the observation is of the carrier's own call, and is
+	// written to its attributes; others ride beside it.
+	Own bool
+}
+
+// Result is what a request tells.
+type Result struct {
+	// EventIDs holds, for each item of the request, the event_id of its call;
+	// Nil for those that belong to none.
+	EventIDs     []uuid.UUID
+	Observations []Observation
+}
+
+// Resolve finds the calls of the items of one export request, in the order in
+// which they stand in it, and makes the observations. The items stay the
+// caller's but for their content, which may be kept until its call is complete.
+func (w *Window) Resolve(items []Item, signal string) Result {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := batch{w: w, now: w.opts.Now(), items: items, signal: signal, res: Result{EventIDs: make([]uuid.UUID, len(items))}}
+	w.expire(b.now)
+	if signal == SignalSpan {
+		for i := range items {
+			w.addNode(&items[i])
+		}
+	}
+	for i := range items {
+		in := &items[i]
+		switch {
+		case in.Kind == genai.KindCall:
+			b.call(i, in)
+		case in.Kind == genai.KindPart && isClaudeCode(in):
+			b.claudeCodePart(i, in)
+		case in.Kind == genai.KindPart:
+			b.part(i, in)
+		case in.Kind == genai.KindUncorrelated:
+			b.uncorrelated(i, in)
+		case in.Kind == genai.KindContext && isClaudeCode(in):
+			b.claudeCodeInteraction(i, in)
+		}
+	}
+	b.joinParts()
+	if signal == SignalSpan {
+		b.context()
+	}
+	return b.res
+}
+
+// batch is the state of one Resolve.
+type batch struct {
+	w      *Window
+	now    time.Time
+	items  []Item
+	signal string
+	res    Result
+	// joined are the calls that single messages of this request belong to, with
+	// the place of the last of them.
+	joined []joinedCall
+}
+
+type joinedCall struct {
+	c    *call
+	last int
+}
+
+func isClaudeCode(in *Item) bool { return strings.HasPrefix(in.Dialect, "claude_code") }
+
+// ownsSpan tells whether the item's span id is that of the call's own span. A
+// Claude Code event has the ids of whatever span was open around it.
+func (b *batch) ownsSpan(in *Item) bool {
+	return !in.SpanID.IsEmpty() && !in.TraceID.IsEmpty() && !(b.signal == SignalLog && isClaudeCode(in))
+}
+
+func (b *batch) source(in *Item) source {
+	s := source{
+		dialect: in.Dialect, scope: in.Scope, app: in.Who.Application, log: b.signal == SignalLog,
+		responseID: in.ResponseID, requestID: in.RequestID, failed: in.Failed,
+		start: in.Start, end: in.End, model: in.RequestModel, half: in.Half, sequence: in.Sequence,
+	}
+	if b.ownsSpan(in) {
+		s.trace, s.span, s.parent = in.TraceID, in.SpanID, in.ParentSpanID
+	}
+	return s
+}
+
+// call resolves a telling of a whole call.
+func (b *batch) call(i int, in *Item) {
+	src := b.source(in)
+	c := b.find(in, &src)
+	if c == nil {
+		c = b.w.newCall(callID(in, &src), b.now)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	first := !slices.ContainsFunc(c.sources, func(s source) bool {
+		return s.log == src.log && s.scope == src.scope && s.trace == src.trace && s.span == src.span && s.sequence == src.sequence
+	})
+	if first {
+		b.w.addSource(c, src)
+		if src.half != "" {
+			b.w.list(c, halfKey(in, &src))
+		}
+		for _, id := range in.QuotedRequestIDs {
+			b.w.bind(c, makeKey("request", id))
+		}
+	}
+	if src.span.IsEmpty() && src.requestID == "" && src.responseID == "" {
+		b.w.bind(c, anonymousKey(in))
+	}
+	c.told = true
+	b.res.EventIDs[i] = c.id
+
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	if isClaudeCode(in) {
+		b.claimTurn(c, in, &o)
+	}
+	var ctx context
+	if b.signal == SignalSpan {
+		b.w.ancestors(in.TraceID, in.ParentSpanID, &ctx)
+	} else if !in.SpanID.IsEmpty() {
+		from := in.SpanID // a Claude Code event: the span around it
+		if b.ownsSpan(in) {
+			from = b.w.parentOf(in.TraceID, in.SpanID)
+		}
+		b.w.ancestors(in.TraceID, from, &ctx)
+	}
+	tellWho(&o.Record, &in.Who, &ctx)
+	if first {
+		c.own.add(&o.Record)
+	}
+	b.res.Observations = append(b.res.Observations, o)
+	if isClaudeCode(in) && b.signal == SignalSpan {
+		if t := b.w.traces[in.TraceID]; t != nil {
+			if prompt := t.nodes[in.ParentSpanID].prompt; prompt != nil {
+				b.tellChildren(i, prompt)
+			}
+		}
+	}
+}
+
+func (w *Window) parentOf(id pcommon.TraceID, span pcommon.SpanID) pcommon.SpanID {
+	if t := w.traces[id]; t != nil {
+		return t.nodes[span].parent
+	}
+	return pcommon.SpanID{}
+}
+
+func (r *ranks) add(rec *audit.Record) {
+	if better(rec.Source.UserRank, r.user) {
+		r.user = rec.Source.UserRank
+	}
+	if better(rec.Source.SessionRank, r.session) {
+		r.session = rec.Source.SessionRank
+	}
+	if rec.IPAddress != "" {
+		r.address = 1
+	}
+	if rec.Department != "" {
+		r.department = 1
+	}
+	if rec.AgentName != "" {
+		r.agent = 1
+	}
+}
+
+// callID derives the event_id from the best identity that the first telling has.
+func callID(in *Item, src *source) uuid.UUID {
+	switch {
+	case !src.span.IsEmpty():
+		return eventID("span", spanKey(src.trace, src.span))
+	case src.requestID != "":
+		return eventID("request", makeKey("request", src.requestID))
+	case src.responseID != "":
+		return eventID("response", makeKey("response", src.responseID))
+	}
+	return eventID("anonymous", anonymousKey(in))
+}
+
+// anonymousKey names a call that has no id at all by what is told of it.
+func anonymousKey(in *Item) key {
+	if in.PromptID != "" {
+		return makeKey("sequence", in.Who.Session, in.PromptID, sequenceText(in.Sequence))
+	}
+	d := digest(in)
+	return makeKey("digest", string(d[:]))
+}
+
+// find looks for the call that another telling has opened.
+func (b *batch) find(in *Item, src *source) *call {
+	w := b.w
+	if !src.span.IsEmpty() {
+		if c := w.byKey[spanKey(src.trace, src.span)]; c != nil {
+			return c
+		}
+	}
+	if src.responseID != "" {
+		if c := w.byKey[makeKey("response", src.responseID)]; c != nil && !retold(c, src) && near(c, src) {
+			return c
+		}
+	}
+	for _, id := range append([]string{src.requestID}, in.QuotedRequestIDs...) {
+		if id == "" {
+			continue
+		}
+		if c := w.byKey[makeKey("request", id)]; c != nil && !contradicts(c, src) && near(c, src) {
+			return c
+		}
+	}
+	if src.span.IsEmpty() {
+		if c := w.byKey[anonymousKey(in)]; c != nil {
+			return c
+		}
+		return b.claimPending(in)
+	}
+	if src.half != "" {
+		for _, c := range w.under[halfKey(in, src)] {
+			if otherHalf(c, src) {
+				return c
+			}
+		}
+	}
+	if !src.parent.IsEmpty() {
+		if c := w.byKey[spanKey(src.trace, src.parent)]; c != nil && twin(c, src) {
+			return c
+		}
+	}
+	var best *call
+	for _, c := range w.under[spanKey(src.trace, src.span)] {
+		if twin(c, src) && (best == nil || lastEnd(c).After(lastEnd(best))) {
+			best = c
+		}
+	}
+	if best != nil {
+		return best
+	}
+	if !src.parent.IsEmpty() {
+		for _, c := range w.under[spanKey(src.trace, src.parent)] {
+			if sibling(c, src) {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// retold tells whether the same instrumentation of the same application has
+// told this response before on another span: then it is another call, which a
+// cache answered, and no twin. The two halves of a stream are one call.
+func retold(c *call, src *source) bool {
+	return slices.ContainsFunc(c.sources, func(s source) bool {
+		return s.scope == src.scope && s.app == src.app && s.log == src.log &&
+			(s.span != src.span || s.trace != src.trace) && !s.span.IsEmpty() && s.half == src.half
+	})
+}
+
+// near tells whether a telling with an id in common is of about the same time
+// as the call: a response that is shown again, hours later, is no twin. Clocks of
+// an application and of a gateway before it may be apart.
+func near(c *call, src *source) bool {
+	if src.start.IsZero() || len(c.sources) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.sources, func(s source) bool {
+		return s.start.IsZero() || !s.start.After(later(src.end, src.start).Add(clockSkew)) && !later(s.end, s.start).Before(src.start.Add(-clockSkew))
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// halfKey names what the two spans of one streamed call have in common when no
+// id links them: the client, the prompt.
+func halfKey(in *Item, src *source) key {
+	return makeKey("half", src.app, src.scope, in.Encoded.PromptHash)
+}
+
+// otherHalf tells whether c is a call of which only the other half was told, at
+// the same time.
+func otherHalf(c *call, src *source) bool {
+	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, func(s source) bool {
+		apart := s.start.Sub(src.start).Abs()
+		return s.half == "" || s.half == src.half || apart > slack
+	})
+}
+
+// contradicts tells whether the two have different response ids.
+func contradicts(c *call, src *source) bool {
+	return slices.ContainsFunc(c.sources, func(s source) bool {
+		return s.responseID != "" && src.responseID != "" && s.responseID != src.responseID
+	})
+}
+
+// compatible tells whether nothing speaks against c and src being one call:
+// another instrumentation, no different ids, the same outcome.
+func compatible(c *call, src *source) bool {
+	if !c.told || contradicts(c, src) {
+		return false
+	}
+	return !slices.ContainsFunc(c.sources, func(s source) bool {
+		if s.requestID != "" && src.requestID != "" && s.requestID != src.requestID {
+			return true
+		}
+		if s.scope == src.scope && s.app == src.app && s.log == src.log && (s.half == "" || s.half == src.half) {
+			return true
+		}
+		return !s.log && s.failed != src.failed
+	})
+}
+
+// twin tells whether a call and a telling whose span is parent or child of the
+// call's are one: a model call within a model call is the same call, unless it
+// was one of several tries.
+func twin(c *call, src *source) bool {
+	return compatible(c, src) && slices.ContainsFunc(c.sources, func(s source) bool {
+		return within(&s, src) || within(src, &s)
+	})
+}
+
+// sibling tells whether a telling under the same parent is of the same call:
+// the SDK's own span beside an instrumentation's that isn't current while it
+// runs, where no id links them.
+func sibling(c *call, src *source) bool {
+	return compatible(c, src) && slices.ContainsFunc(c.sources, func(s source) bool {
+		if s.native() == src.native() || s.model != "" && src.model != "" && s.model != src.model {
+			return false
+		}
+		if s.native() {
+			return within(&s, src)
+		}
+		return within(src, &s)
+	})
+}
+
+// within tells whether inner ran while outer did.
+func within(inner, outer *source) bool {
+	if inner.start.IsZero() || outer.start.IsZero() {
+		return false
+	}
+	return !inner.start.Before(outer.start.Add(-slack)) && !inner.end.After(outer.end.Add(slack))
+}
+
+func lastEnd(c *call) time.Time {
+	var t time.Time
+	for _, s := range c.sources {
+		if s.end.After(t) {
+			t = s.end
+		}
+	}
+	return t
+}
+
+// part keeps a message that is told apart from its call.
+func (b *batch) part(i int, in *Item) {
+	if !b.ownsSpan(in) {
+		b.uncorrelated(i, in)
+		return
+	}
+	span := in.SpanID
+	if in.OfParent {
+		b.partOfParent(i, in)
+		return
+	}
+	k := spanKey(in.TraceID, span)
+	c := b.w.byKey[k]
+	if c == nil {
+		c = b.w.newCall(eventID("span", k), b.now)
+		b.w.bind(c, k)
+		b.w.joinTrace(c, in.TraceID)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	b.res.EventIDs[i] = c.id
+	p := part{in: in.Interaction, digest: digest(in)}
+	if !slices.ContainsFunc(c.parts, func(q part) bool { return q.digest == p.digest }) && len(c.parts) < maxParts {
+		b.w.hold(c, p, in.Encoded.size())
+	}
+	for j := range b.joined {
+		if b.joined[j].c == c {
+			b.joined[j].last = i
+			return
+		}
+	}
+	b.joined = append(b.joined, joinedCall{c, i})
+}
+
+// partOfParent is a span that tells more of its parent's call.
+func (b *batch) partOfParent(i int, in *Item) {
+	k := spanKey(in.TraceID, in.ParentSpanID)
+	c := b.w.byKey[k]
+	if c == nil {
+		c = b.w.newCall(eventID("span", k), b.now)
+		b.w.bind(c, k)
+		b.w.joinTrace(c, in.TraceID)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	b.w.bind(c, spanKey(in.TraceID, in.SpanID))
+	if in.ResponseID != "" {
+		b.w.bind(c, makeKey("response", in.ResponseID))
+	}
+	b.res.EventIDs[i] = c.id
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	tellWho(&o.Record, &in.Who, &context{})
+	b.res.Observations = append(b.res.Observations, o)
+}
+
+// joinParts makes one observation of all messages that are known of a call.
+func (b *batch) joinParts() {
+	for _, jc := range b.joined {
+		c := jc.c
+		ins := make([]genai.Interaction, len(c.parts))
+		digests := make([][16]byte, len(c.parts))
+		for i, p := range c.parts {
+			ins[i], digests[i] = p.in, p.digest
+		}
+		whole := NewItem(genai.Join(ins))
+		o := Observation{Record: newRecord(c.id, &whole, b.signal), Content: whole.Encoded, Carrier: jc.last, Own: true}
+		o.Record.Source.Digest = digestOf(digests)
+		o.Record.Source.Parts = len(c.parts)
+		if c.partsLost {
+			o.Record.Source.Parts, o.Record.Source.Rank = 0, rankLost
+			if o.Record.Content.Prompt == string(genai.ContentFull) {
+				o.Record.Content.Prompt = string(genai.ContentPartial)
+			}
+		}
+		// Messages are told while the call runs; its end is told by the answer.
+		o.Record.Status = audit.StatusInitiated
+		if len(whole.Content.Output) > 0 || whole.StopReason != "" {
+			o.Record.Status = audit.StatusSuccess
+		}
+		tellWho(&o.Record, &whole.Who, &context{})
+		b.res.Observations = append(b.res.Observations, o)
+	}
+}
+
+// uncorrelated is content of some call; it is kept as an activity of its own.
+func (b *batch) uncorrelated(i int, in *Item) {
+	d := digest(in)
+	id := eventID("digest", makeKey("digest", string(d[:])))
+	b.res.EventIDs[i] = id
+	o := Observation{Record: newRecord(id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o.Record.Kind = audit.KindActivity
+	tellWho(&o.Record, &in.Who, &context{})
+	b.res.Observations = append(b.res.Observations, o)
+}
+
+// context tells the calls of the request's traces of a user, session or address
+// that the request brought on one of their ancestors.
+func (b *batch) context() {
+	var seen []pcommon.TraceID
+	for i := range b.items {
+		id := b.items[i].TraceID
+		if t := b.w.traces[id]; t == nil || len(t.calls) == 0 || slices.Contains(seen, id) {
+			continue
+		}
+		seen = append(seen, id)
+		b.contextOf(id)
+	}
+}
+
+func (b *batch) contextOf(id pcommon.TraceID) {
+	for _, c := range b.w.traces[id].calls {
+		var ctx context
+		for _, s := range c.sources {
+			if s.trace == id && !s.log {
+				b.w.ancestors(id, s.parent, &ctx)
+			}
+		}
+		rec := audit.Record{EventID: c.id, Kind: audit.KindInteraction}
+		rec.Source = audit.Source{Dialect: DialectContext, Signal: b.signal, Evidence: genai.EvidenceClientAsserted, Rank: rankContext}
+		carrier := -1
+		take := func(from pcommon.SpanID) bool {
+			for i := range b.items {
+				if b.items[i].SpanID == from && b.items[i].TraceID == id {
+					carrier = i
+					return true
+				}
+			}
+			return false
+		}
+		if better(ctx.who.UserRank, c.own.user) && take(ctx.userFrom) {
+			rec.UserID, rec.Source.UserRank, rec.IdentityAssurance = ctx.who.User, ctx.who.UserRank, audit.AssuranceAsserted
+		}
+		if better(ctx.who.SessionRank, c.own.session) && take(ctx.sessFrom) {
+			rec.SessionID, rec.Source.SessionRank = ctx.who.Session, ctx.who.SessionRank
+		}
+		if ctx.who.Address != "" && c.own.address == 0 && take(ctx.ipFrom) {
+			rec.IPAddress = ctx.who.Address
+		}
+		if ctx.who.Department != "" && c.own.department == 0 && take(ctx.deptFrom) {
+			rec.Department = ctx.who.Department
+		}
+		if ctx.who.AgentName != "" && c.own.agent == 0 && take(ctx.agentFrom) {
+			rec.AgentName = ctx.who.AgentName
+		}
+		if carrier < 0 {
+			continue
+		}
+		from := b.items[carrier].SpanID
+		rec.Source.Scope = b.items[carrier].Scope
+		h := sha256.New()
+		h.Write([]byte("context"))
+		h.Write(c.id[:])
+		h.Write(from[:])
+		for _, known := range []bool{rec.UserID != "", rec.SessionID != "", rec.IPAddress != "", rec.Department != "", rec.AgentName != ""} {
+			if known {
+				h.Write([]byte{1})
+			} else {
+				h.Write([]byte{0})
+			}
+		}
+		rec.Source.Digest = hexDigest(h.Sum(nil))
+		b.res.Observations = append(b.res.Observations, Observation{Record: rec, Carrier: carrier})
+	}
+}

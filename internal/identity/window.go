@@ -1,0 +1,565 @@
+// Package identity finds out which tellings are of the same call. A call of a
+// model is told by one or two spans and by any number of log events, in any
+// order, across export requests and after a restart; the Window gives all of
+// them one event_id, finds the user, session and address on other spans of the
+// trace, and gathers what single messages and prompts are told apart.
+//
+// The Window never holds back an observation because it has seen it before:
+// the ledger may have refused it. It makes the same observation with the same
+// digest again, and the ledger's writer drops what it already has.
+package identity
+
+import (
+	"cmp"
+	"container/list"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+)
+
+// Options bound a Window. The zero value of a field means its default.
+type Options struct {
+	// MaxCalls is the number of calls kept; default 100,000, about 1 KB each.
+	MaxCalls int
+	// MaxSpans is the number of other spans kept for their user, session and
+	// address; default 100,000, about 200 bytes each.
+	MaxSpans int
+	// MaxContentBytes bounds the content of single messages and prompts that
+	// wait for the rest of their call; default 64 MiB.
+	MaxContentBytes int64
+	// TTL is how long a call or span is kept after it was last told of;
+	// default 24 h.
+	TTL time.Duration
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+const (
+	maxSources      = 8  // tellings of one call that are kept to compare with
+	maxPerParent    = 32 // calls kept under one parent span
+	maxDepth        = 64 // ancestors looked at
+	maxNodesOfTrace = 10_000
+	maxCallsOfTrace = 10_000
+	maxParts        = 4_096 // message events of one call
+	maxCallsOfTurn  = 1_024
+)
+
+// slack is how far the clocks of two spans of one call may be apart.
+const slack = time.Second
+
+// clockSkew is how far the clocks of two hosts that tell of one call may be apart.
+const clockSkew = 2 * time.Minute
+
+// key names a call by one of its identities: a byte that says which kind, then
+// trace and span id, or 24 bytes of a SHA-256. No client can make one that
+// collides with another's.
+type key [25]byte
+
+func makeKey(kind string, parts ...string) key {
+	h := sha256.New()
+	h.Write([]byte(kind))
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	k := key{1}
+	copy(k[1:], h.Sum(nil))
+	return k
+}
+
+func spanKey(trace pcommon.TraceID, span pcommon.SpanID) key {
+	var k key
+	copy(k[1:], trace[:])
+	copy(k[17:], span[:])
+	return k
+}
+
+// eventID derives a call's event_id, a version 8 UUID (RFC 9562), from the
+// identity that it was first told by.
+func eventID(kind string, k key) uuid.UUID {
+	h := sha256.New()
+	h.Write([]byte("claudeaudit.event/1\x00" + kind + "\x00"))
+	h.Write(k[:])
+	id := uuid.UUID(h.Sum(nil)[:16])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// source is one telling of a call, kept to tell twins from other calls.
+type source struct {
+	dialect, scope, app string
+	trace               pcommon.TraceID
+	span, parent        pcommon.SpanID
+	responseID          string
+	requestID           string
+	failed              bool
+	start, end          time.Time
+	model               string
+	half                string
+	sequence            int64
+	log                 bool
+}
+
+func (s *source) native() bool { return strings.HasPrefix(s.scope, "com.anthropic.sdk") }
+
+type call struct {
+	id      uuid.UUID
+	told    bool // the call itself was told, not only parts of it
+	keys    []key
+	parents []key
+	sources []source
+	traces  []pcommon.TraceID
+
+	// own is what the call's own observations said of the caller when they were first made.
+	own ranks
+
+	parts       []part
+	partBytes   int64
+	partsLost   bool // content of earlier parts is no longer at hand
+	partsHeldIn *list.Element
+
+	turn    *turn
+	seq     int64
+	exact   bool // seq is that of the call's own event, not of one of its answer
+	hasBody bool // an api_request_body belongs to it already
+	adopted bool // the event_id is that of the turn's prompt
+	// typed is the completeness that the call's own observation gave the turn's
+	// prompt, "" when it did not have it.
+	typed genai.Completeness
+
+	touched time.Time
+	elem    *list.Element
+}
+
+// ranks are the ranks of what is known of the caller; 0 is not known.
+type ranks struct{ user, session, address, department, agent int }
+
+type part struct {
+	in     genai.Interaction
+	digest [16]byte
+}
+
+// turn is one prompt of a Claude Code user and the calls that it led to.
+type turn struct {
+	key     key
+	calls   []*call // claimed by a call event, by sequence
+	pending []*call // opened by a prompt or a request body, not claimed yet
+	prompt  *Item
+	bytes   int64
+	touched time.Time
+	elem    *list.Element
+}
+
+type node struct {
+	parent pcommon.SpanID
+	who    *genai.Who
+	prompt *Item // of a Claude Code interaction
+	bytes  int64
+}
+
+type trace struct {
+	id      pcommon.TraceID
+	nodes   map[pcommon.SpanID]node
+	calls   []*call
+	touched time.Time
+	elem    *list.Element
+}
+
+// Window is safe for concurrent use.
+type Window struct {
+	opts Options
+
+	mu       sync.Mutex
+	byKey    map[key]*call
+	under    map[key][]*call // calls under a parent span, or with a prompt in common
+	calls    *list.List      // of *call, most recently told first
+	turns    map[key]*turn
+	turnList *list.List
+	traces   map[pcommon.TraceID]*trace
+	traceLst *list.List
+	spans    int
+	held     *list.List // of *call with content, most recent first
+	heldSize int64
+	evicted  int64
+}
+
+// New makes an empty window.
+func New(o Options) *Window {
+	if o.MaxCalls <= 0 {
+		o.MaxCalls = 100_000
+	}
+	if o.MaxSpans <= 0 {
+		o.MaxSpans = 100_000
+	}
+	if o.MaxContentBytes <= 0 {
+		o.MaxContentBytes = 64 << 20
+	}
+	if o.TTL <= 0 {
+		o.TTL = 24 * time.Hour
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Window{
+		opts:  o,
+		byKey: map[key]*call{}, under: map[key][]*call{}, calls: list.New(),
+		turns: map[key]*turn{}, turnList: list.New(),
+		traces: map[pcommon.TraceID]*trace{}, traceLst: list.New(),
+		held: list.New(),
+	}
+}
+
+// Stats is the size of a window.
+type Stats struct {
+	Calls, Spans int
+	ContentBytes int64
+	Evicted      int64 // calls that left before their TTL, because of MaxCalls
+}
+
+// Stats tells how full the window is.
+func (w *Window) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Stats{Calls: w.calls.Len(), Spans: w.spans, ContentBytes: w.heldSize, Evicted: w.evicted}
+}
+
+// --- calls ---
+
+func (w *Window) newCall(id uuid.UUID, now time.Time) *call {
+	c := &call{id: id, seq: -1, touched: now}
+	c.elem = w.calls.PushFront(c)
+	for w.calls.Len() > w.opts.MaxCalls {
+		w.evicted++
+		w.dropCall(w.calls.Back().Value.(*call))
+	}
+	return c
+}
+
+func (w *Window) touch(c *call, now time.Time) {
+	c.touched = now
+	w.calls.MoveToFront(c.elem)
+}
+
+func (w *Window) dropCall(c *call) {
+	w.calls.Remove(c.elem)
+	for _, k := range c.keys {
+		if w.byKey[k] == c {
+			delete(w.byKey, k)
+		}
+	}
+	for _, k := range c.parents {
+		if l := without(w.under[k], c); len(l) > 0 {
+			w.under[k] = l
+		} else {
+			delete(w.under, k)
+		}
+	}
+	for _, id := range c.traces {
+		if t := w.traces[id]; t != nil {
+			t.calls = without(t.calls, c)
+			w.dropEmptyTrace(t)
+		}
+	}
+	if c.turn != nil {
+		c.turn.calls = without(c.turn.calls, c)
+		c.turn.pending = without(c.turn.pending, c)
+	}
+	w.release(c)
+}
+
+func without[T comparable](s []T, v T) []T {
+	if i := slices.Index(s, v); i >= 0 {
+		return slices.Delete(s, i, i+1)
+	}
+	return s
+}
+
+// bind makes k a name of c, unless it is another call's already: a response id
+// that a cache replays belongs to the call that had it first.
+func (w *Window) bind(c *call, k key) {
+	if w.byKey[k] == nil {
+		w.byKey[k] = c
+		c.keys = append(c.keys, k)
+	}
+}
+
+func (w *Window) addSource(c *call, s source) {
+	if len(c.sources) < maxSources {
+		c.sources = append(c.sources, s)
+	}
+	if !s.span.IsEmpty() {
+		w.bind(c, spanKey(s.trace, s.span))
+		w.joinTrace(c, s.trace)
+		if !s.parent.IsEmpty() && !s.log {
+			w.list(c, spanKey(s.trace, s.parent))
+		}
+	}
+	if s.responseID != "" {
+		w.bind(c, makeKey("response", s.responseID))
+	}
+	if s.requestID != "" {
+		w.bind(c, makeKey("request", s.requestID))
+	}
+}
+
+// list adds c to the calls under k, which several can share.
+func (w *Window) list(c *call, k key) {
+	if l := w.under[k]; len(l) < maxPerParent && !slices.Contains(l, c) {
+		w.under[k] = append(l, c)
+		c.parents = append(c.parents, k)
+	}
+}
+
+func (w *Window) joinTrace(c *call, id pcommon.TraceID) {
+	if slices.Contains(c.traces, id) {
+		return
+	}
+	t := w.trace(id)
+	if len(t.calls) < maxCallsOfTrace {
+		t.calls = append(t.calls, c)
+		c.traces = append(c.traces, id)
+	}
+}
+
+// --- traces ---
+
+func (w *Window) trace(id pcommon.TraceID) *trace {
+	now := w.opts.Now()
+	t := w.traces[id]
+	if t == nil {
+		t = &trace{id: id, nodes: map[pcommon.SpanID]node{}}
+		t.elem = w.traceLst.PushFront(t)
+		w.traces[id] = t
+	} else {
+		w.traceLst.MoveToFront(t.elem)
+	}
+	t.touched = now
+	return t
+}
+
+func (w *Window) addNode(in *Item) {
+	if in.SpanID.IsEmpty() || in.TraceID.IsEmpty() {
+		return
+	}
+	t := w.trace(in.TraceID)
+	_, known := t.nodes[in.SpanID]
+	if !known && len(t.nodes) >= maxNodesOfTrace {
+		return
+	}
+	n := node{parent: in.ParentSpanID}
+	if who := in.Who; who.User != "" || who.Session != "" || who.Address != "" || who.Department != "" || who.AgentName != "" {
+		n.who = &who
+	}
+	if isClaudeCode(in) && len(in.Content.Messages) > 0 {
+		size := in.Encoded.size()
+		if w.heldSize+size <= w.opts.MaxContentBytes {
+			n.prompt, n.bytes = in, size
+		}
+	}
+	w.heldSize += n.bytes - t.nodes[in.SpanID].bytes
+	t.nodes[in.SpanID] = n
+	if !known {
+		w.spans++
+	}
+	for w.spans > w.opts.MaxSpans {
+		oldest := w.traceLst.Back().Value.(*trace)
+		if oldest == t {
+			break
+		}
+		w.forgetNodes(oldest)
+	}
+}
+
+func (w *Window) forgetNodes(t *trace) {
+	w.spans -= len(t.nodes)
+	for _, n := range t.nodes {
+		w.heldSize -= n.bytes
+	}
+	t.nodes = map[pcommon.SpanID]node{}
+	w.traceLst.MoveToFront(t.elem)
+	w.dropEmptyTrace(t)
+}
+
+func (w *Window) dropEmptyTrace(t *trace) {
+	if len(t.nodes) == 0 && len(t.calls) == 0 {
+		delete(w.traces, t.id)
+		w.traceLst.Remove(t.elem)
+	}
+}
+
+// context is what the ancestors of a span say of the caller, and which of them.
+type context struct {
+	who                        genai.Who
+	userFrom, sessFrom, ipFrom pcommon.SpanID
+	deptFrom, agentFrom        pcommon.SpanID
+}
+
+// ancestorRank makes the same attribute count less on an ancestor than on the
+// call's own span.
+func ancestorRank(rank int) int { return ownRank(rank) + 1 }
+
+func ownRank(rank int) int {
+	if rank <= 0 {
+		return 0
+	}
+	return rank * 2
+}
+
+// ancestors walks up from a span, nearest first.
+func (w *Window) ancestors(id pcommon.TraceID, parent pcommon.SpanID, ctx *context) {
+	t := w.traces[id]
+	if t == nil {
+		return
+	}
+	for depth := 0; depth < maxDepth && !parent.IsEmpty(); depth++ {
+		n, ok := t.nodes[parent]
+		if !ok {
+			return
+		}
+		if n.who != nil {
+			ctx.add(n.who, parent)
+		}
+		parent = n.parent
+	}
+}
+
+func (ctx *context) add(who *genai.Who, from pcommon.SpanID) {
+	if who.User != "" && better(ancestorRank(who.UserRank), ctx.who.UserRank) {
+		ctx.who.User, ctx.who.UserRank, ctx.userFrom = who.User, ancestorRank(who.UserRank), from
+	}
+	if who.Session != "" && better(ancestorRank(who.SessionRank), ctx.who.SessionRank) {
+		ctx.who.Session, ctx.who.SessionRank, ctx.sessFrom = who.Session, ancestorRank(who.SessionRank), from
+	}
+	if who.Address != "" && ctx.who.Address == "" {
+		ctx.who.Address, ctx.ipFrom = who.Address, from
+	}
+	if who.Department != "" && ctx.who.Department == "" {
+		ctx.who.Department, ctx.deptFrom = who.Department, from
+	}
+	if who.AgentName != "" && ctx.who.AgentName == "" {
+		ctx.who.AgentName, ctx.agentFrom = who.AgentName, from
+	}
+}
+
+// better tells whether rank a is to be preferred to b; 0 is no value.
+func better(a, b int) bool { return a > 0 && (b == 0 || a < b) }
+
+// --- content held ---
+
+func (w *Window) hold(c *call, p part, size int64) {
+	c.parts = append(c.parts, p)
+	c.partBytes += size
+	w.heldSize += size
+	if c.partsHeldIn == nil {
+		c.partsHeldIn = w.held.PushFront(c)
+	} else {
+		w.held.MoveToFront(c.partsHeldIn)
+	}
+	for w.heldSize > w.opts.MaxContentBytes && w.held.Len() > 0 {
+		oldest := w.held.Back().Value.(*call)
+		if oldest == c && w.held.Len() == 1 {
+			return // one call alone: its request is bounded by the receiver
+		}
+		oldest.partsLost = true
+		w.release(oldest)
+	}
+}
+
+func (w *Window) release(c *call) {
+	w.heldSize -= c.partBytes
+	c.parts, c.partBytes = nil, 0
+	if c.partsHeldIn != nil {
+		w.held.Remove(c.partsHeldIn)
+		c.partsHeldIn = nil
+	}
+}
+
+// --- expiry ---
+
+func (w *Window) expire(now time.Time) {
+	limit := now.Add(-w.opts.TTL)
+	for e := w.calls.Back(); e != nil && e.Value.(*call).touched.Before(limit); e = w.calls.Back() {
+		w.dropCall(e.Value.(*call))
+	}
+	for e := w.turnList.Back(); e != nil; e = w.turnList.Back() {
+		t := e.Value.(*turn)
+		if !t.touched.Before(limit) && w.turnList.Len() <= w.opts.MaxCalls {
+			break
+		}
+		w.dropTurn(t)
+	}
+	for e := w.traceLst.Back(); e != nil && e.Value.(*trace).touched.Before(limit); e = w.traceLst.Back() {
+		t := e.Value.(*trace)
+		t.touched = now // what is left has calls, and goes with them
+		w.forgetNodes(t)
+	}
+}
+
+func (w *Window) turn(session, prompt string, now time.Time) *turn {
+	k := makeKey("turn", session, prompt)
+	t := w.turns[k]
+	if t == nil {
+		t = &turn{key: k}
+		t.elem = w.turnList.PushFront(t)
+		w.turns[k] = t
+	} else {
+		w.turnList.MoveToFront(t.elem)
+	}
+	t.touched = now
+	return t
+}
+
+// enter makes c one of the turn's calls. The events of an answer come after
+// their call's own and before the next call's, so that any of them gives the
+// call's place among the others.
+func (t *turn) enter(c *call, seq int64, exact bool) {
+	t.pending = without(t.pending, c)
+	switch {
+	case !slices.Contains(t.calls, c):
+		if len(t.calls) >= maxCallsOfTurn {
+			return
+		}
+		t.calls = append(t.calls, c)
+		c.turn, c.seq, c.exact = t, seq, exact
+	case exact && !c.exact || exact == c.exact && seq < c.seq:
+		c.seq, c.exact = seq, exact
+	default:
+		return
+	}
+	slices.SortStableFunc(t.calls, func(a, b *call) int { return cmp.Compare(a.seq, b.seq) })
+}
+
+func (w *Window) dropTurn(t *turn) {
+	for _, c := range t.calls {
+		c.turn = nil
+	}
+	for _, c := range t.pending {
+		c.turn = nil
+	}
+	w.heldSize -= t.bytes
+	delete(w.turns, t.key)
+	w.turnList.Remove(t.elem)
+}
+
+// setPrompt keeps the turn's prompt while there is room for it.
+func (w *Window) setPrompt(t *turn, in *Item) {
+	size := in.Encoded.size()
+	if t.prompt == nil && w.heldSize+size <= w.opts.MaxContentBytes {
+		t.prompt, t.bytes = in, size
+		w.heldSize += size
+	}
+}
+
+func sequenceText(n int64) string { return strconv.FormatInt(n, 10) }

@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -23,12 +25,15 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                 metric.Meter
-	mu                    sync.Mutex
-	registrations         []metric.Registration
-	AuditLedgerDuplicates metric.Int64Counter
-	AuditLedgerEntries    metric.Int64Counter
-	AuditLedgerRefused    metric.Int64Counter
+	meter            metric.Meter
+	mu               sync.Mutex
+	registrations    []metric.Registration
+	LedgerDuplicates metric.Int64ObservableCounter
+	LedgerEntries    metric.Int64ObservableGauge
+	LedgerErrors     metric.Int64ObservableCounter
+	LedgerRefused    metric.Int64Counter
+	LedgerSpool      metric.Int64ObservableGauge
+	LedgerUncovered  metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -40,6 +45,91 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterLedgerDuplicatesCallback sets callback for observable LedgerDuplicates metric.
+func (builder *TelemetryBuilder) RegisterLedgerDuplicatesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LedgerDuplicates, obs: o})
+		return nil
+	}, builder.LedgerDuplicates)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLedgerEntriesCallback sets callback for observable LedgerEntries metric.
+func (builder *TelemetryBuilder) RegisterLedgerEntriesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LedgerEntries, obs: o})
+		return nil
+	}, builder.LedgerEntries)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLedgerErrorsCallback sets callback for observable LedgerErrors metric.
+func (builder *TelemetryBuilder) RegisterLedgerErrorsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LedgerErrors, obs: o})
+		return nil
+	}, builder.LedgerErrors)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLedgerSpoolCallback sets callback for observable LedgerSpool metric.
+func (builder *TelemetryBuilder) RegisterLedgerSpoolCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LedgerSpool, obs: o})
+		return nil
+	}, builder.LedgerSpool)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLedgerUncoveredCallback sets callback for observable LedgerUncovered metric.
+func (builder *TelemetryBuilder) RegisterLedgerUncoveredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LedgerUncovered, obs: o})
+		return nil
+	}, builder.LedgerUncovered)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerInt64 struct {
+	embedded.Int64Observer
+	inst metric.Int64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -60,22 +150,40 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
-	builder.AuditLedgerDuplicates, err = builder.meter.Int64Counter(
-		"claudeaudit_audit_ledger_duplicates",
+	builder.LedgerDuplicates, err = builder.meter.Int64ObservableCounter(
+		"claudeaudit_ledger_duplicates",
 		metric.WithDescription("Redelivered observations, not appended again. [Alpha]"),
 		metric.WithUnit("{entries}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.AuditLedgerEntries, err = builder.meter.Int64Counter(
-		"claudeaudit_audit_ledger_entries",
-		metric.WithDescription("Entries appended and synced to disk. [Alpha]"),
+	builder.LedgerEntries, err = builder.meter.Int64ObservableGauge(
+		"claudeaudit_ledger_entries",
+		metric.WithDescription("Entries of the log that are on disk. [Alpha]"),
 		metric.WithUnit("{entries}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.AuditLedgerRefused, err = builder.meter.Int64Counter(
-		"claudeaudit_audit_ledger_refused",
+	builder.LedgerErrors, err = builder.meter.Int64ObservableCounter(
+		"claudeaudit_ledger_errors",
+		metric.WithDescription("Failed writes, syncs, puts into the store and hand-overs to a witness. All are tried again. [Alpha]"),
+		metric.WithUnit("{errors}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LedgerRefused, err = builder.meter.Int64Counter(
+		"claudeaudit_ledger_refused",
 		metric.WithDescription("Requests refused because the ledger could not take them. [Alpha]"),
 		metric.WithUnit("{requests}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LedgerSpool, err = builder.meter.Int64ObservableGauge(
+		"claudeaudit_ledger_spool",
+		metric.WithDescription("Size of the write-ahead files that are not yet sealed, stored and under a checkpoint. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LedgerUncovered, err = builder.meter.Int64ObservableGauge(
+		"claudeaudit_ledger_uncovered",
+		metric.WithDescription("Entries that no witnessed checkpoint covers yet; the writer's own host could still change them unnoticed. [Alpha]"),
+		metric.WithUnit("{entries}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

@@ -21,9 +21,9 @@ func NewSettings(tt *componenttest.Telemetry) exporter.Settings {
 	return set
 }
 
-func AssertEqualAuditLedgerDuplicates(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualLedgerDuplicates(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "claudeaudit_audit_ledger_duplicates",
+		Name:        "claudeaudit_ledger_duplicates",
 		Description: "Redelivered observations, not appended again. [Alpha]",
 		Unit:        "{entries}",
 		Data: metricdata.Sum[int64]{
@@ -32,30 +32,44 @@ func AssertEqualAuditLedgerDuplicates(t *testing.T, tt *componenttest.Telemetry,
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("claudeaudit_audit_ledger_duplicates")
+	got, err := tt.GetMetric("claudeaudit_ledger_duplicates")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualAuditLedgerEntries(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualLedgerEntries(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "claudeaudit_audit_ledger_entries",
-		Description: "Entries appended and synced to disk. [Alpha]",
+		Name:        "claudeaudit_ledger_entries",
+		Description: "Entries of the log that are on disk. [Alpha]",
 		Unit:        "{entries}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("claudeaudit_ledger_entries")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualLedgerErrors(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "claudeaudit_ledger_errors",
+		Description: "Failed writes, syncs, puts into the store and hand-overs to a witness. All are tried again. [Alpha]",
+		Unit:        "{errors}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("claudeaudit_audit_ledger_entries")
+	got, err := tt.GetMetric("claudeaudit_ledger_errors")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualAuditLedgerRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualLedgerRefused(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "claudeaudit_audit_ledger_refused",
+		Name:        "claudeaudit_ledger_refused",
 		Description: "Requests refused because the ledger could not take them. [Alpha]",
 		Unit:        "{requests}",
 		Data: metricdata.Sum[int64]{
@@ -64,7 +78,35 @@ func AssertEqualAuditLedgerRefused(t *testing.T, tt *componenttest.Telemetry, dp
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("claudeaudit_audit_ledger_refused")
+	got, err := tt.GetMetric("claudeaudit_ledger_refused")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualLedgerSpool(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "claudeaudit_ledger_spool",
+		Description: "Size of the write-ahead files that are not yet sealed, stored and under a checkpoint. [Alpha]",
+		Unit:        "By",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("claudeaudit_ledger_spool")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualLedgerUncovered(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "claudeaudit_ledger_uncovered",
+		Description: "Entries that no witnessed checkpoint covers yet; the writer's own host could still change them unnoticed. [Alpha]",
+		Unit:        "{entries}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("claudeaudit_ledger_uncovered")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }

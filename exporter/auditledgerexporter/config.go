@@ -1,0 +1,189 @@
+package auditledgerexporter
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+)
+
+// Config is the configuration of the audit_ledger exporter.
+type Config struct {
+	// Directory is the ledger's folder: write-ahead files, and the store's objects in store/.
+	Directory string `mapstructure:"directory"`
+	// Keys says where the checkpoint and content keys are.
+	Keys KeysConfig `mapstructure:"keys"`
+	// Witness is where signed checkpoints go besides the store.
+	Witness WitnessConfig `mapstructure:"witness"`
+	// Origin is the log's name without its epoch; by default one is made at the first start.
+	Origin string `mapstructure:"origin"`
+	// Segment says when entries are sealed.
+	Segment SegmentConfig `mapstructure:"segment"`
+	// Spool bounds what waits to be sealed.
+	Spool SpoolConfig `mapstructure:"spool"`
+	// Dedup bounds the memory of observations that are not appended again.
+	Dedup DedupConfig `mapstructure:"dedup"`
+	// Timeout bounds one request; default 30s.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// KeysConfig says where the keys are.
+type KeysConfig struct {
+	// Directory holds checkpoint.key, checkpoint.pub and content.pub; by
+	// default the folder keys beside the ledger's.
+	Directory string `mapstructure:"directory"`
+	// Generate makes the keys at the first start when there are none, the
+	// content identity with them. For the embedded use: elsewhere the identity
+	// doesn't belong on the collector's machine. Default true.
+	Generate bool `mapstructure:"generate"`
+	// Checkpoint is the path of the key that signs checkpoints, if not in Directory.
+	Checkpoint string `mapstructure:"checkpoint"`
+	// Content is the path of the public key that content is encrypted to, if not in Directory.
+	Content string `mapstructure:"content"`
+}
+
+// WitnessConfig says who else keeps checkpoints.
+type WitnessConfig struct {
+	// Files are appended to; put them where the collector's host can't rewrite them. By default
+	// witness/checkpoints beside the ledger's folder.
+	Files []string `mapstructure:"files"`
+}
+
+// SegmentConfig says when a segment is closed.
+type SegmentConfig struct {
+	// MaxBytes of entries; default 8 MiB.
+	MaxBytes int `mapstructure:"max_bytes"`
+	// MaxEntries; default 16384.
+	MaxEntries int `mapstructure:"max_entries"`
+	// MaxAge since its first entry; default 10s. It bounds how much of the tail no checkpoint covers.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+// SpoolConfig bounds the write-ahead files.
+type SpoolConfig struct {
+	// MaxBytes of write-ahead files; requests are refused beyond it. Default 1 GiB.
+	MaxBytes int64 `mapstructure:"max_bytes"`
+	// MinFreeBytes that are left on the disk; requests are refused below it. Default 64 MiB, a tenth of
+	// the disk at the most.
+	MinFreeBytes int64 `mapstructure:"min_free_bytes"`
+}
+
+// DedupConfig bounds the dedup window.
+type DedupConfig struct {
+	// MaxEntries remembered; default 262144, about 100 bytes each.
+	MaxEntries int `mapstructure:"max_entries"`
+	// MaxAge remembered; default 24h.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+var _ component.Config = (*Config)(nil)
+
+func createDefaultConfig() component.Config {
+	return &Config{
+		Directory: "./audit-data/ledger",
+		Keys:      KeysConfig{Generate: true},
+		Segment:   SegmentConfig{MaxBytes: 8 << 20, MaxEntries: 16384, MaxAge: 10 * time.Second},
+		Spool:     SpoolConfig{MaxBytes: 1 << 30, MinFreeBytes: 64 << 20},
+		Dedup:     DedupConfig{MaxEntries: 1 << 18, MaxAge: 24 * time.Hour},
+		Timeout:   30 * time.Second,
+	}
+}
+
+type bound struct {
+	key  string
+	ok   bool
+	must string
+}
+
+func check(bounds ...bound) error {
+	var errs []error
+	for _, b := range bounds {
+		if !b.ok {
+			errs = append(errs, fmt.Errorf("%s: must be %s", b.key, b.must))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	positive         = "greater than 0"
+	positiveDuration = "a positive duration such as 10s"
+)
+
+// Validate checks the keys that need no file.
+func (c *Config) Validate() error {
+	return check(
+		bound{"directory", c.Directory != "", "the path of a folder"},
+		bound{"timeout", c.Timeout > 0, positiveDuration},
+	)
+}
+
+// Validate checks the block.
+func (c *WitnessConfig) Validate() error {
+	for i, f := range c.Files {
+		if f == "" {
+			return fmt.Errorf("files[%d]: must be the path of a file", i)
+		}
+	}
+	return nil
+}
+
+// Validate checks the block.
+func (c *SegmentConfig) Validate() error {
+	return check(
+		bound{"max_bytes", c.MaxBytes > 0, positive},
+		bound{"max_entries", c.MaxEntries > 0, positive},
+		bound{"max_age", c.MaxAge > 0, positiveDuration},
+	)
+}
+
+// Validate checks the block.
+func (c *SpoolConfig) Validate() error {
+	return check(
+		bound{"max_bytes", c.MaxBytes > 0, positive},
+		bound{"min_free_bytes", c.MinFreeBytes > 0, positive},
+	)
+}
+
+// Validate checks the block.
+func (c *DedupConfig) Validate() error {
+	return check(
+		bound{"max_entries", c.MaxEntries > 0, positive},
+		bound{"max_age", c.MaxAge > 0, "a positive duration such as 24h"},
+	)
+}
+
+// beside is a path beside the ledger's folder.
+func (c *Config) beside(elem ...string) string {
+	return filepath.Join(append([]string{filepath.Dir(filepath.Clean(c.Directory))}, elem...)...)
+}
+
+func (c *Config) keysDir() string {
+	if c.Keys.Directory != "" {
+		return c.Keys.Directory
+	}
+	return c.beside("keys")
+}
+
+func (c *Config) checkpointKeyPath() string {
+	if c.Keys.Checkpoint != "" {
+		return c.Keys.Checkpoint
+	}
+	return filepath.Join(c.keysDir(), "checkpoint.key")
+}
+
+func (c *Config) contentKeyPath() string {
+	if c.Keys.Content != "" {
+		return c.Keys.Content
+	}
+	return filepath.Join(c.keysDir(), "content.pub")
+}
+
+func (c *Config) witnessFiles() []string {
+	if len(c.Witness.Files) > 0 {
+		return c.Witness.Files
+	}
+	return []string{c.beside("witness", "checkpoints")}
+}

@@ -1,0 +1,254 @@
+package auditledgerexporter
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+)
+
+type ledgerExporter struct {
+	cfg    *Config
+	set    component.TelemetrySettings
+	tb     *metadata.TelemetryBuilder
+	log    *ledger.Log
+	key    *seal.Recipient
+	host   component.Host
+	closer []interface{ Close() error }
+
+	statusMu sync.Mutex
+	refusing bool
+}
+
+func newExporter(cfg *Config, set component.TelemetrySettings) (*ledgerExporter, error) {
+	tb, err := metadata.NewTelemetryBuilder(set)
+	if err != nil {
+		return nil, err
+	}
+	return &ledgerExporter{cfg: cfg, set: set, tb: tb}, nil
+}
+
+// Start opens the ledger: it recovers what the last run left.
+func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
+	e.host = host
+	k, err := loadKeys(e.cfg, e.set.Logger)
+	if err != nil {
+		return err
+	}
+	e.key = k.content
+	var witnesses []ledger.Witness
+	for i, path := range e.cfg.witnessFiles() {
+		w, err := ledger.NewFileWitness(path)
+		if err != nil {
+			return errors.Join(fmt.Errorf("witness::files[%d]: %w", i, err), e.closeAll())
+		}
+		e.closer = append(e.closer, w)
+		witnesses = append(witnesses, w)
+	}
+	c := e.cfg
+	e.log, err = ledger.Open(ctx, ledger.Options{
+		Dir: c.Directory, Origin: c.Origin,
+		Signer: k.checkpoint.Signer, VerifierKey: k.checkpoint.VerifierKey, Witnesses: witnesses,
+		MaxSpoolBytes: c.Spool.MaxBytes, MinFreeBytes: c.Spool.MinFreeBytes,
+		SegmentBytes: c.Segment.MaxBytes, SegmentEntries: c.Segment.MaxEntries, SegmentAge: c.Segment.MaxAge,
+		DedupEntries: c.Dedup.MaxEntries, DedupAge: c.Dedup.MaxAge,
+		Logger: e.set.Logger,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("directory: open the ledger: %w", err), e.closeAll())
+	}
+	return e.register()
+}
+
+func (e *ledgerExporter) register() error {
+	observe := func(f func(ledger.Stats) int64) metric.Int64Callback {
+		return func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(f(e.log.Stats()))
+			return nil
+		}
+	}
+	return errors.Join(
+		e.tb.RegisterLedgerDuplicatesCallback(observe(func(s ledger.Stats) int64 { return int64(s.Duplicates) })),
+		e.tb.RegisterLedgerEntriesCallback(observe(func(s ledger.Stats) int64 { return int64(s.Durable) })),
+		e.tb.RegisterLedgerErrorsCallback(observe(func(s ledger.Stats) int64 {
+			return int64(s.WriteErrors + s.SyncErrors + s.StoreErrors + s.WitnessErrors)
+		})),
+		e.tb.RegisterLedgerSpoolCallback(observe(func(s ledger.Stats) int64 { return s.SpoolBytes })),
+		e.tb.RegisterLedgerUncoveredCallback(observe(func(s ledger.Stats) int64 { return int64(s.Durable - s.Checkpointed) })),
+	)
+}
+
+// Shutdown seals what is open.
+func (e *ledgerExporter) Shutdown(ctx context.Context) error {
+	e.tb.Shutdown()
+	var err error
+	if e.log != nil {
+		err = e.log.Close(ctx)
+	}
+	return errors.Join(err, e.closeAll())
+}
+
+func (e *ledgerExporter) closeAll() error {
+	var errs []error
+	for _, c := range e.closer {
+		errs = append(errs, c.Close())
+	}
+	e.closer = nil
+	return errors.Join(errs...)
+}
+
+func (e *ledgerExporter) consumeTraces(ctx context.Context, td ptrace.Traces) error {
+	var entries []ledger.Entry
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, span := range ss.Spans().All() {
+				var err error
+				if entries, err = e.add(entries, span.Attributes()); err != nil {
+					return err
+				}
+				for _, ev := range span.Events().All() {
+					if ev.Name() != audit.ObservationEvent {
+						continue
+					}
+					if entries, err = e.add(entries, ev.Attributes()); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return e.append(ctx, entries)
+}
+
+func (e *ledgerExporter) consumeLogs(ctx context.Context, ld plog.Logs) error {
+	var entries []ledger.Entry
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, rec := range sl.LogRecords().All() {
+				var err error
+				if entries, err = e.add(entries, rec.Attributes()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return e.append(ctx, entries)
+}
+
+// add makes the entry of the observation that the attributes hold, if they hold
+// one, and seals its content.
+func (e *ledgerExporter) add(entries []ledger.Entry, m pcommon.Map) ([]ledger.Entry, error) {
+	r, ok := audit.FromAttributes(m)
+	if !ok {
+		return entries, nil
+	}
+	entry := ledger.Entry{ID: r.EventID, Time: r.Timestamp, Body: &r, Class: r.RetentionClass}
+	if n, err := hex.Decode(entry.Digest[:], []byte(r.Source.Digest[:min(len(r.Source.Digest), 2*len(entry.Digest))])); err != nil || n != len(entry.Digest) {
+		return nil, consumererror.NewPermanent(errors.New("the observation has no digest: it must come from the claude_audit processor"))
+	}
+	input, system, output := text(m, audit.AttrInputMessages), text(m, audit.AttrSystemInstructions), text(m, audit.AttrOutputMessages)
+	if input != "" || system != "" {
+		sum, err := e.seal(&entry, prompt(input, system), audit.PromptAAD(r.EventID))
+		if err != nil {
+			return nil, err
+		}
+		r.Content.PromptSHA256 = sum
+	}
+	if output != "" {
+		sum, err := e.seal(&entry, []byte(output), audit.ResponseAAD(r.EventID))
+		if err != nil {
+			return nil, err
+		}
+		r.Content.ResponseSHA256 = sum
+	}
+	if len(entry.Contents) > 0 {
+		r.Content.KeyID, r.Content.Suite = e.key.KeyID(), seal.Suite
+	}
+	return append(entries, entry), nil
+}
+
+// prompt is the canonical prompt in stored form.
+func prompt(input, system string) []byte {
+	const messages, sys = `{"messages":`, `,"system":`
+	if input == "" {
+		input = "[]"
+	}
+	if system == "" {
+		system = "[]"
+	}
+	b := make([]byte, 0, len(messages)+len(input)+len(sys)+len(system)+1)
+	b = append(append(b, messages...), input...)
+	b = append(append(b, sys...), system...)
+	return append(b, '}')
+}
+
+func text(m pcommon.Map, key string) string {
+	if v, ok := m.Get(key); ok && v.Type() == pcommon.ValueTypeStr {
+		return v.Str()
+	}
+	return ""
+}
+
+func (e *ledgerExporter) seal(entry *ledger.Entry, plaintext, aad []byte) (string, error) {
+	c, err := e.key.Seal(plaintext, aad)
+	if err != nil {
+		return "", fmt.Errorf("seal content: %w", err)
+	}
+	entry.Contents = append(entry.Contents, c)
+	sum := sha256.Sum256(c)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// append returns when the entries are on disk. Its error makes the client send
+// again, unless sending again could not help.
+func (e *ledgerExporter) append(ctx context.Context, entries []ledger.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	_, err := e.log.Append(ctx, entries)
+	if err == nil {
+		e.report(nil)
+		return nil
+	}
+	e.tb.LedgerRefused.Add(ctx, 1)
+	if errors.Is(err, ledger.ErrInvalid) {
+		return consumererror.NewPermanent(fmt.Errorf("append to the ledger: %w", err))
+	}
+	if errors.Is(err, ledger.ErrFull) || errors.Is(err, ledger.ErrUnavailable) {
+		e.report(err)
+	}
+	return fmt.Errorf("append to the ledger: %w", err)
+}
+
+// report shows in the component's status, once each way, whether the ledger
+// takes entries.
+func (e *ledgerExporter) report(err error) {
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	switch {
+	case err != nil && !e.refusing:
+		e.refusing = true
+		e.set.Logger.Error("ledger refuses entries; clients are told to send again", zap.Error(err))
+		componentstatus.ReportStatus(e.host, componentstatus.NewRecoverableErrorEvent(err))
+	case err == nil && e.refusing:
+		e.refusing = false
+		e.set.Logger.Info("ledger takes entries again")
+		componentstatus.ReportStatus(e.host, componentstatus.NewEvent(componentstatus.StatusOK))
+	}
+}

@@ -1,0 +1,247 @@
+package claudeauditprocessor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configopaque"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/identity"
+	"github.com/claudeaudit/claudeaudit/internal/pseudonym"
+)
+
+// ContentMode says what becomes of prompts and responses.
+type ContentMode string
+
+// Content modes.
+const (
+	// ContentKeep leaves the content on the span or log record, in canonical
+	// form, for the ledger to encrypt.
+	ContentKeep ContentMode = "keep"
+	// ContentDrop removes it. Hashes and completeness stay.
+	ContentDrop ContentMode = "drop"
+)
+
+// Models says whose calls become records.
+type Models string
+
+// Models.
+const (
+	// ModelsAll makes records of every model call: a name behind a gateway need
+	// not say that it is Claude.
+	ModelsAll Models = "all"
+	// ModelsClaude makes records of calls whose model is Claude or not told.
+	ModelsClaude Models = "claude"
+)
+
+// Pseudonymize says how user ids reach the record.
+type Pseudonymize string
+
+// Ways to pseudonymise.
+const (
+	PseudonymizeNone Pseudonymize = "none"
+	PseudonymizeHMAC Pseudonymize = "hmac"
+)
+
+// Config is the configuration of the claude_audit processor.
+type Config struct {
+	// Content is keep (default) or drop.
+	Content ContentMode `mapstructure:"content"`
+	// Models is all (default) or claude.
+	Models Models `mapstructure:"models"`
+	// UserID says how the user's id reaches the record.
+	UserID UserIDConfig `mapstructure:"user_id"`
+	// IPAddress says how the caller's address reaches the record.
+	IPAddress IPAddressConfig `mapstructure:"ip_address"`
+	// Classification gives each record its data class.
+	Classification ClassificationConfig `mapstructure:"classification"`
+	// IdentityWindow bounds what is remembered to join tellings of one call.
+	IdentityWindow WindowConfig `mapstructure:"identity_window"`
+	// Limits bound what is read of one span or log record.
+	Limits LimitsConfig `mapstructure:"limits"`
+}
+
+// UserIDConfig configures pseudonyms of users.
+type UserIDConfig struct {
+	// Pseudonymize is none (default) or hmac.
+	Pseudonymize Pseudonymize `mapstructure:"pseudonymize"`
+	// Key is the secret of hmac; use ${env:NAME}.
+	Key configopaque.String `mapstructure:"key"`
+	// KeyFile is the path of a file with the secret of hmac.
+	KeyFile string `mapstructure:"key_file"`
+}
+
+// IPAddressConfig configures the masking of addresses.
+type IPAddressConfig struct {
+	// Mask is truncate (default; /24 and /48), full, hash or drop.
+	Mask pseudonym.Mask `mapstructure:"mask"`
+	// Key is the secret of hash; use ${env:NAME}.
+	Key configopaque.String `mapstructure:"key"`
+	// KeyFile is the path of a file with the secret of hash.
+	KeyFile string `mapstructure:"key_file"`
+}
+
+// ClassificationConfig gives a data class by conditions.
+type ClassificationConfig struct {
+	// Default is the class of a record that no rule applies to; INTERNAL by default.
+	Default string `mapstructure:"default"`
+	// Rules raise the class. The highest that applies counts.
+	Rules []ClassificationRule `mapstructure:"rules"`
+}
+
+// ClassificationRule gives a level to the records that one of its conditions applies to.
+type ClassificationRule struct {
+	// Level is PUBLIC, INTERNAL, CONFIDENTIAL or RESTRICTED.
+	Level string `mapstructure:"level"`
+	// Conditions are OTTL conditions over the span or log record, with the
+	// record in its audit.* attributes and the content in gen_ai.*.
+	Conditions []string `mapstructure:"conditions"`
+}
+
+// WindowConfig bounds the identity window.
+type WindowConfig struct {
+	// MaxCalls is the number of calls remembered; default 100000.
+	MaxCalls int `mapstructure:"max_calls"`
+	// MaxSpans is the number of other spans remembered; default 100000.
+	MaxSpans int `mapstructure:"max_spans"`
+	// MaxContentBytes bounds messages and prompts that wait for their call; default 64 MiB.
+	MaxContentBytes int64 `mapstructure:"max_content_bytes"`
+	// TTL is how long a call is remembered after it was last told of; default 24h.
+	TTL time.Duration `mapstructure:"ttl"`
+	// Ledger is the folder of the ledger that the window is rebuilt from at the
+	// start; empty (default): the window starts empty.
+	Ledger string `mapstructure:"ledger"`
+}
+
+// LimitsConfig bounds what is read of one span or log record.
+type LimitsConfig struct {
+	// MaxContentBytes is the largest content that is read; what is larger is
+	// recorded as unparsed, with its hash. Default 32 MiB.
+	MaxContentBytes int `mapstructure:"max_content_bytes"`
+	// MaxAttributes is the number of attributes looked at; default 131072.
+	MaxAttributes int `mapstructure:"max_attributes"`
+}
+
+var _ component.Config = (*Config)(nil)
+
+func createDefaultConfig() component.Config {
+	lim := genai.DefaultLimits
+	return &Config{
+		Content:        ContentKeep,
+		Models:         ModelsAll,
+		UserID:         UserIDConfig{Pseudonymize: PseudonymizeNone},
+		IPAddress:      IPAddressConfig{Mask: pseudonym.MaskTruncate},
+		Classification: ClassificationConfig{Default: audit.Internal},
+		IdentityWindow: WindowConfig{MaxCalls: 100_000, MaxSpans: 100_000, MaxContentBytes: 64 << 20, TTL: 24 * time.Hour},
+		Limits:         LimitsConfig{MaxContentBytes: lim.MaxContentBytes, MaxAttributes: lim.MaxAttributes},
+	}
+}
+
+// Validate checks the keys that need no other.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Content != ContentKeep && c.Content != ContentDrop {
+		errs = append(errs, fmt.Errorf("content: must be keep or drop, is %q", c.Content))
+	}
+	if c.Models != ModelsAll && c.Models != ModelsClaude {
+		errs = append(errs, fmt.Errorf("models: must be all or claude, is %q", c.Models))
+	}
+	return errors.Join(errs...)
+}
+
+func validateKey(key configopaque.String, file, need string, needed bool) error {
+	switch {
+	case needed && key == "" && file == "":
+		return fmt.Errorf("key or key_file: must be set for %s (a key from the environment is empty when its variable isn't set)", need)
+	case key != "" && file != "":
+		return errors.New("key and key_file: must not both be set")
+	case !needed && (key != "" || file != ""):
+		return fmt.Errorf("key and key_file: must be set for %s only", need)
+	case key != "" && len(key) < pseudonym.MinKeyBytes:
+		return fmt.Errorf("key: %w", pseudonym.ErrKeyTooShort)
+	}
+	return nil
+}
+
+// Validate checks the block.
+func (c *UserIDConfig) Validate() error {
+	if c.Pseudonymize != PseudonymizeNone && c.Pseudonymize != PseudonymizeHMAC {
+		return fmt.Errorf("pseudonymize: must be none or hmac, is %q", c.Pseudonymize)
+	}
+	return validateKey(c.Key, c.KeyFile, "pseudonymize: hmac", c.Pseudonymize == PseudonymizeHMAC)
+}
+
+// Validate checks the block.
+func (c *IPAddressConfig) Validate() error {
+	if !slices.Contains(pseudonym.Masks, c.Mask) {
+		return fmt.Errorf("mask: must be truncate, full, hash or drop, is %q", c.Mask)
+	}
+	return validateKey(c.Key, c.KeyFile, "mask: hash", c.Mask == pseudonym.MaskHash)
+}
+
+// Validate checks the block; conditions are parsed as the collector will.
+func (c *ClassificationConfig) Validate() error {
+	if audit.ClassificationLevel(c.Default) == 0 {
+		return fmt.Errorf("default: must be one of %s, is %q", strings.Join(audit.Classifications, ", "), c.Default)
+	}
+	return nil
+}
+
+// Validate checks one rule.
+func (c *ClassificationRule) Validate() error {
+	var errs []error
+	if audit.ClassificationLevel(c.Level) == 0 {
+		errs = append(errs, fmt.Errorf("level: must be one of %s, is %q", strings.Join(audit.Classifications, ", "), c.Level))
+	}
+	if len(c.Conditions) == 0 {
+		errs = append(errs, errors.New("conditions: must have at least one OTTL condition"))
+	}
+	for i, cond := range c.Conditions {
+		if err := checkCondition(cond); err != nil {
+			errs = append(errs, fmt.Errorf("conditions[%d]: must be an OTTL condition over a span or a log record: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the block.
+func (c *WindowConfig) Validate() error {
+	var errs []error
+	for _, b := range []struct {
+		key  string
+		ok   bool
+		must string
+	}{
+		{"max_calls", c.MaxCalls > 0, "greater than 0"},
+		{"max_spans", c.MaxSpans > 0, "greater than 0"},
+		{"max_content_bytes", c.MaxContentBytes > 0, "greater than 0"},
+		{"ttl", c.TTL > 0, "a positive duration such as 24h"},
+	} {
+		if !b.ok {
+			errs = append(errs, fmt.Errorf("%s: must be %s", b.key, b.must))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *WindowConfig) options() identity.Options {
+	return identity.Options{MaxCalls: c.MaxCalls, MaxSpans: c.MaxSpans, MaxContentBytes: c.MaxContentBytes, TTL: c.TTL}
+}
+
+// Validate checks the block.
+func (c *LimitsConfig) Validate() error {
+	var errs []error
+	if c.MaxContentBytes <= 0 {
+		errs = append(errs, errors.New("max_content_bytes: must be greater than 0"))
+	}
+	if c.MaxAttributes <= 0 {
+		errs = append(errs, errors.New("max_attributes: must be greater than 0"))
+	}
+	return errors.Join(errs...)
+}

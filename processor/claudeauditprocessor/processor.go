@@ -1,0 +1,300 @@
+package claudeauditprocessor
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl/contexts/ottllog"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl/contexts/ottlspan"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/identity"
+	"github.com/claudeaudit/claudeaudit/processor/claudeauditprocessor/internal/metadata"
+)
+
+// auditProcessor serves both signals of one component id: they share the
+// window, because a call is told by spans and log records together.
+type auditProcessor struct {
+	cfg      *Config
+	logger   *zap.Logger
+	tb       *metadata.TelemetryBuilder
+	window   *identity.Window
+	limits   genai.Limits
+	pseudo   masker
+	spanCond conditions[*ottlspan.TransformContext]
+	logCond  conditions[*ottllog.TransformContext]
+}
+
+func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor, error) {
+	tb, err := metadata.NewTelemetryBuilder(set)
+	if err != nil {
+		return nil, err
+	}
+	p := &auditProcessor{
+		cfg: cfg, logger: set.Logger, tb: tb, window: identity.New(cfg.IdentityWindow.options()),
+		limits: genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes, MaxAttributes: cfg.Limits.MaxAttributes},
+	}
+	sp, err := spanParser(set)
+	if err != nil {
+		return nil, err
+	}
+	if p.spanCond, err = parseConditions(cfg.Classification.Rules, sp); err != nil {
+		return nil, err
+	}
+	lp, err := logParser(set)
+	if err != nil {
+		return nil, err
+	}
+	if p.logCond, err = parseConditions(cfg.Classification.Rules, lp); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Start reads the keys and rebuilds the identity window from the ledger.
+func (p *auditProcessor) Start(ctx context.Context, _ component.Host) error {
+	var err error
+	if p.pseudo, err = newMasker(p.cfg); err != nil {
+		return err
+	}
+	if err := p.restore(ctx); err != nil {
+		return err
+	}
+	window := func(f func(identity.Stats) int64) metric.Int64Callback {
+		return func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(f(p.window.Stats()))
+			return nil
+		}
+	}
+	for _, register := range []error{
+		p.tb.RegisterProcessorWindowCallsCallback(window(func(s identity.Stats) int64 { return int64(s.Calls) })),
+		p.tb.RegisterProcessorWindowSpansCallback(window(func(s identity.Stats) int64 { return int64(s.Spans) })),
+		p.tb.RegisterProcessorWindowContentCallback(window(func(s identity.Stats) int64 { return s.ContentBytes })),
+		p.tb.RegisterProcessorWindowEvictionsCallback(window(func(s identity.Stats) int64 { return s.Evicted })),
+	} {
+		if register != nil {
+			return register
+		}
+	}
+	return nil
+}
+
+// Shutdown ends the component's telemetry; the window's state is in the ledger.
+func (p *auditProcessor) Shutdown(context.Context) error {
+	p.tb.Shutdown()
+	return nil
+}
+
+// dropClaimed removes attributes of the audit namespace: what comes from outside is not believed.
+func (p *auditProcessor) dropClaimed(ctx context.Context, m pcommon.Map) {
+	n := int64(0)
+	m.RemoveIf(func(k string, _ pcommon.Value) bool {
+		if !strings.HasPrefix(k, audit.AttrPrefix) {
+			return false
+		}
+		n++
+		return true
+	})
+	if n > 0 {
+		p.tb.ProcessorClaimedAttributes.Add(ctx, n)
+	}
+}
+
+// recorded tells whether the item is to become part of a record.
+func (p *auditProcessor) recorded(in *genai.Interaction) bool {
+	return in.Kind != genai.KindCall || p.cfg.Models == ModelsAll || in.Claude
+}
+
+type spanRef struct {
+	rs   ptrace.ResourceSpans
+	ss   ptrace.ScopeSpans
+	span ptrace.Span
+}
+
+func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
+	items := make([]identity.Item, 0, td.SpanCount())
+	refs := make([]spanRef, 0, td.SpanCount())
+	for _, rs := range td.ResourceSpans().All() {
+		p.dropClaimed(ctx, rs.Resource().Attributes())
+		for _, ss := range rs.ScopeSpans().All() {
+			p.dropClaimed(ctx, ss.Scope().Attributes())
+			for _, span := range ss.Spans().All() {
+				p.dropClaimed(ctx, span.Attributes())
+				for _, e := range span.Events().All() {
+					p.dropClaimed(ctx, e.Attributes())
+				}
+				for _, l := range span.Links().All() {
+					p.dropClaimed(ctx, l.Attributes())
+				}
+				in := genai.ReadSpan(rs.Resource().Attributes(), ss.Scope(), span, p.limits)
+				if !p.recorded(&in) {
+					in.Kind = genai.KindContext
+				}
+				genai.StripSpan(span, in.Kind)
+				items = append(items, identity.NewItem(in))
+				refs = append(refs, spanRef{rs, ss, span})
+			}
+		}
+	}
+	res := p.window.Resolve(items, identity.SignalSpan)
+	for i, id := range res.EventIDs {
+		if id != uuid.Nil {
+			refs[i].span.Attributes().PutStr(audit.AttrRecordID, id.String())
+			p.pseudo.maskCaller(refs[i].span.Attributes())
+		}
+	}
+	for i := range res.Observations {
+		o := &res.Observations[i]
+		ref := refs[o.Carrier]
+		if !o.Own {
+			e := ref.span.Events().AppendEmpty()
+			e.SetName(audit.ObservationEvent)
+			e.SetTimestamp(ref.span.EndTimestamp())
+			p.finish(ctx, o)
+			p.put(o, e.Attributes())
+			continue
+		}
+		attrs := ref.span.Attributes()
+		putContent(&o.Content, attrs)
+		o.Record.PutAttributes(attrs)
+		if len(p.spanCond) > 0 {
+			tc := ottlspan.NewTransformContextPtr(ref.rs, ref.ss, ref.span)
+			p.reportCondition(ctx, p.spanCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
+			tc.Close()
+		} else {
+			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
+		}
+		p.finish(ctx, o)
+		p.put(o, attrs)
+	}
+	return td, nil
+}
+
+type logRef struct {
+	rl  plog.ResourceLogs
+	sl  plog.ScopeLogs
+	rec plog.LogRecord
+}
+
+func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
+	items := make([]identity.Item, 0, ld.LogRecordCount())
+	refs := make([]logRef, 0, ld.LogRecordCount())
+	for _, rl := range ld.ResourceLogs().All() {
+		p.dropClaimed(ctx, rl.Resource().Attributes())
+		for _, sl := range rl.ScopeLogs().All() {
+			p.dropClaimed(ctx, sl.Scope().Attributes())
+			for _, rec := range sl.LogRecords().All() {
+				p.dropClaimed(ctx, rec.Attributes())
+				in := genai.ReadLog(rl.Resource().Attributes(), sl.Scope(), rec, p.limits)
+				if !p.recorded(&in) {
+					in.Kind = genai.KindNone
+				}
+				genai.StripLog(rec, in.Kind)
+				items = append(items, identity.NewItem(in))
+				refs = append(refs, logRef{rl, sl, rec})
+			}
+		}
+	}
+	res := p.window.Resolve(items, identity.SignalLog)
+	for i, id := range res.EventIDs {
+		if id != uuid.Nil {
+			refs[i].rec.Attributes().PutStr(audit.AttrRecordID, id.String())
+			p.pseudo.maskCaller(refs[i].rec.Attributes())
+		}
+	}
+	for i := range res.Observations {
+		o := &res.Observations[i]
+		if !o.Own {
+			continue
+		}
+		ref := refs[o.Carrier]
+		attrs := ref.rec.Attributes()
+		putContent(&o.Content, attrs)
+		o.Record.PutAttributes(attrs)
+		if len(p.logCond) > 0 {
+			tc := ottllog.NewTransformContextPtr(ref.rl, ref.sl, ref.rec)
+			p.reportCondition(ctx, p.logCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
+			tc.Close()
+		} else {
+			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
+		}
+		p.finish(ctx, o)
+		p.put(o, attrs)
+	}
+	// New records last: appending moves the others.
+	for i := range res.Observations {
+		o := &res.Observations[i]
+		if o.Own {
+			continue
+		}
+		rec := refs[o.Carrier].sl.LogRecords().AppendEmpty()
+		rec.SetEventName(audit.ObservationEvent)
+		rec.SetTimestamp(pcommon.NewTimestampFromTime(o.Record.Timestamp))
+		p.finish(ctx, o)
+		p.put(o, rec.Attributes())
+	}
+	return ld, nil
+}
+
+const basisDefault = "default"
+
+// Options of the observations' metric by kind of record, made once.
+var (
+	kindInteraction = metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", audit.KindInteraction)))
+	kindActivity    = metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", audit.KindActivity)))
+)
+
+func (p *auditProcessor) reportCondition(ctx context.Context, err error) {
+	if err != nil {
+		p.tb.ProcessorConditionErrors.Add(ctx, 1)
+		p.logger.Debug("classification condition could not be evaluated", zap.Error(err))
+	}
+}
+
+// finish masks the caller and completes the record.
+func (p *auditProcessor) finish(ctx context.Context, o *identity.Observation) {
+	p.pseudo.mask(&o.Record)
+	o.Record.Complete()
+	kind := kindActivity
+	if o.Record.Kind == audit.KindInteraction {
+		kind = kindInteraction
+	}
+	p.tb.ProcessorObservations.Add(ctx, 1, kind)
+	if len(o.Record.Unparsed) > 0 {
+		p.tb.ProcessorUnparsed.Add(ctx, 1)
+	}
+}
+
+// put writes the finished observation over what the conditions saw.
+func (p *auditProcessor) put(o *identity.Observation, m pcommon.Map) {
+	m.RemoveIf(func(k string, _ pcommon.Value) bool { return strings.HasPrefix(k, audit.AttrPrefix) })
+	if p.cfg.Content == ContentDrop {
+		m.RemoveIf(func(k string, _ pcommon.Value) bool {
+			return k == audit.AttrSystemInstructions || k == audit.AttrInputMessages || k == audit.AttrOutputMessages
+		})
+	} else if !o.Own {
+		putContent(&o.Content, m)
+	}
+	o.Record.PutAttributes(m)
+}
+
+func putContent(c *identity.Encoded, m pcommon.Map) {
+	for _, a := range []struct{ key, value string }{
+		{audit.AttrSystemInstructions, c.System},
+		{audit.AttrInputMessages, c.Input},
+		{audit.AttrOutputMessages, c.Output},
+	} {
+		if a.value != "" {
+			m.PutStr(a.key, a.value)
+		}
+	}
+}

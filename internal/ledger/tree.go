@@ -1,0 +1,52 @@
+package ledger
+
+import (
+	"math/bits"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// edge is the right edge of an RFC 6962 tree: the roots of the perfect subtrees
+// that its size is made of, the largest first. It is all that appending and
+// the tree's own root need, and at most 64 hashes.
+type edge struct {
+	size  uint64
+	nodes []Hash
+}
+
+// add appends a leaf.
+func (e *edge) add(leaf Hash) {
+	h := tlog.Hash(leaf)
+	for n := e.size; n&1 == 1; n >>= 1 {
+		h = tlog.NodeHash(e.nodes[len(e.nodes)-1], h)
+		e.nodes = e.nodes[:len(e.nodes)-1]
+	}
+	e.nodes = append(e.nodes, h)
+	e.size++
+}
+
+// root returns the tree's root.
+func (e *edge) root() Hash {
+	if e.size == 0 {
+		h, _ := tlog.TreeHash(0, nil) // the empty tree needs no reader and has no error
+		return h
+	}
+	h := tlog.Hash(e.nodes[len(e.nodes)-1])
+	for i := len(e.nodes) - 2; i >= 0; i-- {
+		h = tlog.NodeHash(e.nodes[i], h)
+	}
+	return h
+}
+
+func (e *edge) clone() edge { return edge{e.size, append([]Hash(nil), e.nodes...)} }
+
+// valid says whether there are as many nodes as the size asks for.
+func (e *edge) valid() bool { return len(e.nodes) == bits.OnesCount64(e.size) && e.size <= maxSeq }
+
+func treeRoot(leaves []Hash) Hash {
+	var e edge
+	for _, l := range leaves {
+		e.add(l)
+	}
+	return e.root()
+}

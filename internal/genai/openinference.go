@@ -23,7 +23,7 @@ func (r *reader) openInference() {
 	case r.a.indexed.input:
 		c.Messages = r.indexed("llm.input_messages.", &r.prompt, openInferenceField)
 		r.prompt.cutShort()
-		if !systemIn(c.Messages) && !r.prompt.empty() {
+		if !systemIn(c.Messages) && r.prompt.told > 0 {
 			// The JS instrumentation leaves it out of the messages.
 			if params, _ := r.a.json(keyInvocationParameters, r.lim); params.Get("system").Kind() != jcs.KindInvalid {
 				m := r.messages(&r.prompt)

@@ -335,6 +335,11 @@ func (r *reader) finish() {
 		it.Unparsed = append(it.Unparsed, Unparsed{Key: "attributes", Reason: reasonTooLarge})
 		r.prompt.unparsed, r.answer.unparsed = true, true
 	}
+	if it.StopReason == "" && it.Kind != KindContext {
+		for _, m := range it.Content.Output {
+			r.stopReason(m.FinishReason)
+		}
+	}
 	r.prompt.drop(func() { it.Content.System, it.Content.Messages = nil, nil })
 	r.answer.drop(func() { it.Content.Output = nil })
 	gaps := it.Content.Normalize()
@@ -345,11 +350,6 @@ func (r *reader) finish() {
 	}
 	it.PromptCompleteness = r.prompt.completeness(len(it.Content.System) == 0 && len(it.Content.Messages) == 0)
 	it.ResponseCompleteness = r.answer.completeness(len(it.Content.Output) == 0)
-	if it.StopReason == "" && it.Kind != KindContext {
-		for _, m := range it.Content.Output {
-			r.stopReason(m.FinishReason)
-		}
-	}
 }
 
 // Model returns the model that answered, else the one that was asked for.

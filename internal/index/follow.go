@@ -14,6 +14,9 @@ import (
 type Ledger interface {
 	// Streams names the streams of the ledger.
 	Streams() ([]string, error)
+	// Size returns the number of entries of a stream: the sequence number of
+	// the next one.
+	Size(ctx context.Context, stream string) (uint64, error)
 	// Entries calls fn for the entries of a stream from the given sequence
 	// number on, in order, up to what is durable now. The line is only good
 	// until fn returns. An error of fn ends it and is returned as it is.
@@ -277,4 +280,31 @@ func (t *taking) flush(ctx context.Context) error {
 	cursor := t.cursor
 	t.f.observe(Event{Stream: t.batch.Stream, Applied: &applied, Cursor: &cursor})
 	return nil
+}
+
+// Lag returns how many entries of the ledger the index has not taken yet.
+func Lag(ctx context.Context, l Ledger, s Searcher) (uint64, error) {
+	streams, err := l.Streams()
+	if err != nil {
+		return 0, fmt.Errorf("listing the ledger's streams: %w", err)
+	}
+	cursors, err := s.Cursors(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var lag uint64
+	for _, stream := range streams {
+		size, err := l.Size(ctx, stream)
+		if err != nil {
+			return 0, fmt.Errorf("measuring stream %s: %w", stream, err)
+		}
+		var next uint64
+		if i := slices.IndexFunc(cursors, func(c Cursor) bool { return c.Stream == stream }); i >= 0 {
+			next = cursors[i].Next
+		}
+		if size > next {
+			lag += size - next
+		}
+	}
+	return lag, nil
 }

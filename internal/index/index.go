@@ -44,6 +44,9 @@ var (
 	// ErrCorrupt is returned when a store can't be read any more. It has to be
 	// rebuilt from the ledger.
 	ErrCorrupt = errors.New("the index is damaged")
+	// ErrForeign is returned when what lies at the index's place is something
+	// else. It is left alone.
+	ErrForeign = errors.New("this is no index of Claude Audit")
 	// ErrQuery is wrapped by every error of a query that can't be answered as
 	// it stands.
 	ErrQuery = errors.New("invalid query")

@@ -86,6 +86,13 @@ func (l *Ledger) Streams() ([]string, error) {
 	return append([]string(nil), l.names...), l.err
 }
 
+// Size implements index.Ledger.
+func (l *Ledger) Size(_ context.Context, stream string) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.streams[stream].seq, l.err
+}
+
 // Entries implements index.Ledger. The line it hands out is overwritten
 // afterwards.
 func (l *Ledger) Entries(ctx context.Context, stream string, from uint64, fn func(uint64, []byte) error) error {

@@ -46,7 +46,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	}
 	db.SetMaxOpenConns(maxReaders)
 	db.SetMaxIdleConns(maxReaders)
-	empty, err := checkSchema(ctx, db)
+	empty, err := checkSchema(ctx, path, db)
 	if err == nil && empty {
 		err = fmt.Errorf("%w at %s: the file is empty", index.ErrNoIndex, path)
 	}

@@ -1,12 +1,14 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -148,7 +150,10 @@ func dsn(path string, readOnly bool, pragmas ...string) string {
 
 // checkSchema compares the file's marks with this version's. A file without
 // tables is reported by empty.
-func checkSchema(ctx context.Context, q querier) (empty bool, err error) {
+func checkSchema(ctx context.Context, path string, q querier) (empty bool, err error) {
+	if err := identify(path); err != nil {
+		return false, err
+	}
 	var app, version, tables int64
 	if err := q.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
 		return false, classify(err)
@@ -163,7 +168,7 @@ func checkSchema(ctx context.Context, q querier) (empty bool, err error) {
 	case app == 0 && version == 0 && tables == 0:
 		return true, nil
 	case app != applicationID:
-		return false, fmt.Errorf("%w: the file is a database, but no index of Claude Audit", index.ErrCorrupt)
+		return false, fmt.Errorf("%w, but another database", index.ErrForeign)
 	case version != SchemaVersion:
 		return false, fmt.Errorf("%w: it has %d, this program has %d; rebuild it from the ledger with \"claudeaudit reindex\"",
 			index.ErrSchema, version, SchemaVersion)
@@ -210,12 +215,44 @@ func Files(path string) []string {
 	return []string{path, path + "-wal", path + "-shm"}
 }
 
-// Remove deletes the database at path. The caller holds its Lock.
+// Remove deletes the database at path. The caller holds its Lock. A file that
+// is no index is left there, with index.ErrForeign.
 func Remove(path string) error {
+	if err := identify(path); err != nil {
+		return fmt.Errorf("removing the index: %w", err)
+	}
 	for _, f := range Files(path) {
 		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing the index: %w", err)
 		}
+	}
+	return nil
+}
+
+// identify looks at the head of the file itself, which can be read when the
+// database can't. No file and an empty one are fine.
+func identify(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read
+	var head [100]byte
+	switch n, err := io.ReadFull(f, head[:]); {
+	case n == 0 && errors.Is(err, io.EOF):
+		return nil
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	}
+	if !bytes.HasPrefix(head[:], []byte("SQLite format 3\x00")) {
+		return fmt.Errorf("%w: %s", index.ErrForeign, path)
+	}
+	// A database whose tables were never made has no mark yet.
+	if app := binary.BigEndian.Uint32(head[68:]); app != applicationID && app != 0 {
+		return fmt.Errorf("%w, but another database: %s", index.ErrForeign, path)
 	}
 	return nil
 }

@@ -76,6 +76,26 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// OpenOrRebuild is Open, but an index of another schema or a damaged one is
+// removed and begun anew; rebuilt says why. What is no index is left alone.
+func OpenOrRebuild(ctx context.Context, path string) (s *Store, rebuilt, err error) {
+	lock, err := TryLock(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = OpenLocked(ctx, path, lock)
+	if errors.Is(err, index.ErrSchema) || errors.Is(err, index.ErrCorrupt) {
+		rebuilt = err
+		if err = Remove(path); err == nil {
+			s, err = OpenLocked(ctx, path, lock)
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Unlock())
+	}
+	return s, rebuilt, nil
+}
+
 // OpenLocked is Open for a caller who holds the lock. Close releases it; when
 // OpenLocked fails the caller keeps it.
 func OpenLocked(ctx context.Context, path string, lock *Lock) (*Store, error) {
@@ -106,26 +126,26 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 	if s.conn, err = s.db.Conn(ctx); err != nil {
 		return classify(err)
 	}
-	empty, err := checkSchema(ctx, s.conn)
+	empty, err := checkSchema(ctx, path, s.conn)
 	if err != nil {
 		return err
 	}
-	pragmas := []string{
+	if empty {
+		// Before the write-ahead mode, so that the file itself bears the mark.
+		if _, err := s.conn.ExecContext(ctx, "PRAGMA page_size = 4096"); err != nil {
+			return fmt.Errorf("setting the page size: %w", classify(err))
+		}
+		if err := createSchema(ctx, s.conn); err != nil {
+			return err
+		}
+	}
+	for _, p := range []string{
 		"journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = OFF", "cache_size = -65536", "temp_store = MEMORY",
 		// Random pages are rewritten by many transactions: the longer the log, the fewer copies of each are moved to the file.
 		"wal_autocheckpoint = 32768", "journal_size_limit = 134217728",
-	}
-	if empty {
-		pragmas = append([]string{"page_size = 4096"}, pragmas...)
-	}
-	for _, p := range pragmas {
+	} {
 		if _, err := s.conn.ExecContext(ctx, "PRAGMA "+p); err != nil {
 			return fmt.Errorf("setting %s: %w", p, classify(err))
-		}
-	}
-	if empty {
-		if err := createSchema(ctx, s.conn); err != nil {
-			return err
 		}
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -765,4 +785,69 @@ func (s *Store) readRows(ctx context.Context, query string, args ...any) ([]row,
 		out = append(out, r)
 	}
 	return out, rows.Err()
+}
+
+// Rebuild replaces the database at path by one that fill fills. It is made
+// beside, and takes the place of the old one when it is whole; when fill fails
+// the old one stays. index.ErrLocked says that another process has the database
+// open for writing.
+func Rebuild(ctx context.Context, path string, fill func(*Store) error) (err error) {
+	lock, err := TryLock(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if err := identify(path); err != nil {
+		return fmt.Errorf("rebuilding the index: %w", err)
+	}
+	beside := path + ".rebuild"
+	if err := Remove(beside); err != nil { // what a rebuild left that was interrupted
+		return err
+	}
+	s, err := Open(ctx, beside)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(fill(s), s.Close()); err != nil {
+		return errors.Join(err, Remove(beside), os.Remove(beside+".lock"))
+	}
+	// A log that belongs to the old file must not come to lie beside the new
+	// one, nor the new file lack its own.
+	if st, err := os.Stat(beside + "-wal"); err == nil && st.Size() > 0 {
+		return fmt.Errorf("rebuilding the index: %s has not been moved into its file", beside+"-wal")
+	}
+	if err := settleOld(ctx, path, lock); err != nil {
+		return err
+	}
+	if err := os.Rename(beside, path); err != nil {
+		return fmt.Errorf("rebuilding the index: %w", err)
+	}
+	for _, f := range append(Files(beside)[1:], beside+".lock") {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rebuilding the index: %w", err)
+		}
+	}
+	return nil
+}
+
+// settleOld moves the old database's log into its file and removes the log. A
+// database that can't be opened is removed whole.
+func settleOld(ctx context.Context, path string, lock *Lock) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return Remove(path)
+	}
+	s, err := OpenLocked(ctx, path, lock)
+	if err != nil {
+		return Remove(path)
+	}
+	s.lock = nil // it is the caller's
+	if err := s.Close(); err != nil {
+		return err
+	}
+	for _, f := range Files(path)[1:] {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rebuilding the index: %w", err)
+		}
+	}
+	return nil
 }

@@ -81,21 +81,50 @@ func TestOpenRefuses(t *testing.T) {
 	_, err = Open(t.Context(), path)
 	require.ErrorIs(t, err, index.ErrSchema)
 
-	require.NoError(t, Remove(path))
-	require.NoError(t, os.WriteFile(path, []byte("this is no database, whatever its name may say, and it is long enough"), 0o600))
+	s, rebuilt, err := OpenOrRebuild(t.Context(), path)
+	require.NoError(t, err)
+	require.ErrorIs(t, rebuilt, index.ErrSchema)
+	l := indextest.NewLedger()
+	for i := range 1000 {
+		l.Append("a", indextest.Record(i))
+	}
+	indextest.Apply(t, s, l)
+	require.NoError(t, s.Close())
+
+	// Damaged inside.
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for i := 100; i < len(whole); i++ {
+		whole[i] = 0xff
+	}
+	require.NoError(t, os.WriteFile(path, whole, 0o600))
 	_, err = OpenReader(t.Context(), path)
 	require.ErrorIs(t, err, index.ErrCorrupt)
 	_, err = Open(t.Context(), path)
 	require.ErrorIs(t, err, index.ErrCorrupt)
-	// A failed Open has let go of the lock.
-	require.NoError(t, Remove(path))
-	s, err = Open(t.Context(), path)
+	s, rebuilt, err = OpenOrRebuild(t.Context(), path)
 	require.NoError(t, err)
+	require.ErrorIs(t, rebuilt, index.ErrCorrupt)
+	require.Empty(t, indextest.IDs(t, s, index.Query{}))
 	_, err = s.conn.ExecContext(t.Context(), "PRAGMA application_id = 1")
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
-	_, err = OpenReader(t.Context(), path)
-	require.ErrorIs(t, err, index.ErrCorrupt)
+
+	// Not ours: refused, and left as it is.
+	text := filepath.Join(t.TempDir(), "text.db")
+	require.NoError(t, os.WriteFile(text, []byte("this is no database, whatever its name may say"), 0o600))
+	for _, name := range []string{path, text} {
+		before, err := os.ReadFile(name)
+		require.NoError(t, err)
+		_, err = OpenReader(t.Context(), name)
+		require.ErrorIs(t, err, index.ErrForeign)
+		_, _, err = OpenOrRebuild(t.Context(), name)
+		require.ErrorIs(t, err, index.ErrForeign)
+		require.ErrorIs(t, Remove(name), index.ErrForeign)
+		after, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
 
 	empty := filepath.Join(t.TempDir(), "empty.db")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))

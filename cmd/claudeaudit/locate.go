@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+)
+
+const (
+	defaultData = "./audit-data"
+	dataEnv     = "CLAUDEAUDIT_DATA"
+	// maxConfig bounds the size of a configuration file.
+	maxConfig = 4 << 20
+)
+
+// location says where things are.
+type location struct {
+	data, config string
+}
+
+func (l *location) flags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.StringVar(&l.data, "data", "", "data `folder` (default $"+dataEnv+" or "+defaultData+")")
+	f.StringVar(&l.config, "config", "", "collector configuration `file` to take the places of ledger and index from")
+	root.MarkFlagsMutuallyExclusive("data", "config")
+	complete(root.MarkPersistentFlagDirname("data"))
+	complete(root.MarkPersistentFlagFilename("config", "yaml", "yml"))
+}
+
+// complete takes the error of registering a completion, which can only be that
+// the flag isn't there: a mistake in this program.
+func complete(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// places are the files of one audit trail.
+type places struct {
+	ledger  string // folder
+	index   string // database file
+	keys    string // folder
+	witness []string
+	// retentionDays of the index, 0 keeps records.
+	retentionDays int
+}
+
+func (l *location) find(ctx context.Context) (places, error) {
+	if l.config != "" {
+		p, err := placesOfConfig(ctx, l.config)
+		if err != nil {
+			return p, fmt.Errorf("--config %s: %w", l.config, err)
+		}
+		return p, nil
+	}
+	data := l.data
+	if data == "" {
+		data = os.Getenv(dataEnv)
+	}
+	if data == "" {
+		data = defaultData
+	}
+	return placesBeside(filepath.Join(data, "ledger"), filepath.Join(data, "index", "audit.db")), nil
+}
+
+// placesBeside are the places that the collector's components take by default
+// when the ledger is in a folder.
+func placesBeside(ledger, index string) places {
+	data := filepath.Dir(filepath.Clean(ledger))
+	return places{
+		ledger: ledger, index: index, keys: filepath.Join(data, "keys"),
+		witness: []string{filepath.Join(data, "witness", "checkpoints")},
+	}
+}
+
+// ledgerConfig and sqliteConfig are the keys of the exporters that tell places.
+type ledgerConfig struct {
+	Directory string `mapstructure:"directory"`
+	Keys      struct {
+		Directory string `mapstructure:"directory"`
+	} `mapstructure:"keys"`
+	Witness struct {
+		Files []string `mapstructure:"files"`
+	} `mapstructure:"witness"`
+}
+
+type sqliteConfig struct {
+	Path          string `mapstructure:"path"`
+	Ledger        string `mapstructure:"ledger"`
+	RetentionDays int    `mapstructure:"retention_days"`
+}
+
+// placesOfConfig reads a collector configuration as the collector does. Paths
+// that are relative are relative to the working folder, as they are there.
+func placesOfConfig(ctx context.Context, file string) (places, error) {
+	resolver, err := confmap.NewResolver(confmap.ResolverSettings{
+		URIs:              []string{"file:" + file},
+		ProviderFactories: []confmap.ProviderFactory{confmap.NewProviderFactory(newFileProvider), confmap.NewProviderFactory(newEnvProvider)},
+		DefaultScheme:     "env",
+	})
+	if err != nil {
+		return places{}, err
+	}
+	conf, err := resolver.Resolve(ctx)
+	if err != nil {
+		return places{}, err
+	}
+	lc := ledgerConfig{Directory: filepath.Join(defaultData, "ledger")}
+	hasLedger, err := readExporter(conf, "audit_ledger", &lc)
+	if err != nil {
+		return places{}, err
+	}
+	sc := sqliteConfig{Path: filepath.Join(defaultData, "index", "audit.db"), Ledger: lc.Directory}
+	hasIndex, err := readExporter(conf, "audit_sqlite", &sc)
+	if err != nil {
+		return places{}, err
+	}
+	if !hasLedger && !hasIndex {
+		return places{}, errors.New("it has neither an audit_ledger nor an audit_sqlite exporter")
+	}
+	if !hasLedger {
+		lc.Directory = sc.Ledger
+	}
+	p := placesBeside(lc.Directory, databaseFile(sc.Path))
+	if lc.Keys.Directory != "" {
+		p.keys = lc.Keys.Directory
+	}
+	if len(lc.Witness.Files) > 0 {
+		p.witness = lc.Witness.Files
+	}
+	p.retentionDays = sc.RetentionDays
+	return p, nil
+}
+
+// databaseFile is the file that audit_sqlite makes of its path.
+func databaseFile(path string) string {
+	if strings.HasSuffix(path, "/") || strings.HasSuffix(path, string(os.PathSeparator)) {
+		return filepath.Join(path, "audit.db")
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return filepath.Join(path, "audit.db")
+	}
+	return path
+}
+
+// readExporter reads the configuration of the exporter of a type into cfg.
+func readExporter(conf *confmap.Conf, kind string, cfg any) (bool, error) {
+	exporters, err := conf.Sub("exporters")
+	if err != nil {
+		return false, fmt.Errorf("exporters: %w", err)
+	}
+	var ids []string
+	for key := range exporters.ToStringMap() {
+		var id component.ID
+		if err := id.UnmarshalText([]byte(key)); err == nil && id.Type().String() == kind {
+			ids = append(ids, key)
+		}
+	}
+	slices.Sort(ids)
+	switch len(ids) {
+	case 0:
+		return false, nil
+	case 1:
+	default:
+		return false, fmt.Errorf("it has several %s exporters (%s): name the data folder with --data", kind, strings.Join(ids, ", "))
+	}
+	sub, err := exporters.Sub(ids[0])
+	if err != nil {
+		return false, fmt.Errorf("exporters::%s: %w", ids[0], err)
+	}
+	if err := sub.Unmarshal(cfg, confmap.WithIgnoreUnused()); err != nil {
+		return false, fmt.Errorf("exporters::%s: %w", ids[0], err)
+	}
+	return true, nil
+}
+
+// fileProvider and envProvider are the two places that a local configuration
+// takes values from.
+type fileProvider struct{}
+
+func newFileProvider(confmap.ProviderSettings) confmap.Provider { return fileProvider{} }
+
+func (fileProvider) Retrieve(_ context.Context, uri string, _ confmap.WatcherFunc) (*confmap.Retrieved, error) {
+	f, err := os.Open(filepath.Clean(strings.TrimPrefix(uri, "file:")))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxConfig {
+		return nil, fmt.Errorf("the file is larger than %d bytes", maxConfig)
+	}
+	return confmap.NewRetrievedFromYAML(b)
+}
+
+func (fileProvider) Scheme() string                 { return "file" }
+func (fileProvider) Shutdown(context.Context) error { return nil }
+
+type envProvider struct{}
+
+func newEnvProvider(confmap.ProviderSettings) confmap.Provider { return envProvider{} }
+
+func (envProvider) Retrieve(_ context.Context, uri string, _ confmap.WatcherFunc) (*confmap.Retrieved, error) {
+	name, fallback, has := strings.Cut(strings.TrimPrefix(uri, "env:"), ":-")
+	value, set := os.LookupEnv(name)
+	if has && (!set || value == "") {
+		value = fallback
+	}
+	return confmap.NewRetrievedFromYAML([]byte(value))
+}
+
+func (envProvider) Scheme() string                 { return "env" }
+func (envProvider) Shutdown(context.Context) error { return nil }

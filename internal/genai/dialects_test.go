@@ -390,6 +390,19 @@ func TestDialectsWithoutCaptures(t *testing.T) {
 		},
 		{
 			fixture: fixture{
+				name: "a tool result whose call was left out", scope: "litellm", span: "chat claude-sonnet-4-5",
+				attrs: attrs{
+					"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5",
+					"gen_ai.input.messages": `[{"role":"user","parts":[{"type":"text","content":"Hi"}]},{"role":"assistant","parts":[{"type":"text","content":"Let me see."}]},` +
+						`{"role":"tool","parts":[{"type":"text","content":"18"}],"tool_call_id":"toolu_1"}]`,
+				},
+			},
+			want: Interaction{
+				Kind: KindCall, Dialect: DialectLiteLLM, RequestModel: "claude-sonnet-4-5", PromptCompleteness: ContentPartial, ResponseCompleteness: ContentNone,
+			},
+		},
+		{
+			fixture: fixture{
 				name: "litellm, the proxy's own span", scope: "litellm", span: "Received Proxy Server Request",
 				attrs: attrs{"http.method": "POST", "metadata.requester_ip_address": "198.51.100.7"},
 			},
@@ -888,6 +901,8 @@ func TestJoinTakesPartsInTheOrderOfTheirTimes(t *testing.T) {
 	assert.Equal(t, ContentFull, it.PromptCompleteness)
 	assert.Equal(t, ContentFull, it.ResponseCompleteness)
 	assert.Equal(t, KindNone, Join(nil).Kind)
+
+	assert.Equal(t, it, Join(append(parts, parts...)), "redelivered")
 
 	parts = append(parts, at("gen_ai.user.message", nil, 55))
 	assert.Equal(t, ContentPartial, Join(parts).PromptCompleteness, "a message that was kept back")

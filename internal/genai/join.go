@@ -12,7 +12,7 @@ import (
 // order of their times, those of the same time in the order given. The result is a
 // part itself. Parts of several calls must not be given together; which belong
 // together the caller knows by their trace and span id, or by the prompt id, the
-// request id and the sequence.
+// request id and the sequence. A part that is there twice, as after a redelivery, counts once.
 func Join(parts []Interaction) Interaction {
 	parts = slices.Clone(parts)
 	slices.SortStableFunc(parts, func(a, b Interaction) int {
@@ -29,7 +29,11 @@ func Join(parts []Interaction) Interaction {
 	out.Content = conversation.Conversation{}
 	out.Unparsed = nil
 	j := joiner{out: &out, results: map[string]struct{}{}}
+	seen := map[partKey]struct{}{}
 	for i := range parts {
+		if k := keyOf(&parts[i]); k.redelivered(seen) {
+			continue
+		}
 		j.scalars(&parts[i])
 		if parts[i].Dialect == DialectClaudeCodeEvents || parts[i].Dialect == DialectClaudeCodeTraces {
 			j.claudeCode(&parts[i])
@@ -38,8 +42,42 @@ func Join(parts []Interaction) Interaction {
 		}
 	}
 	out.PromptCompleteness = j.prompt.completeness()
+	if out.PromptCompleteness == ContentFull && resultWithoutCall(out.Content.Messages) {
+		out.PromptCompleteness = ContentPartial
+	}
 	out.ResponseCompleteness = j.answer.completeness()
 	return out
+}
+
+// partKey tells a part from others of its call.
+type partKey struct {
+	event, prompt, answer string
+	end, sequence         int64
+}
+
+func keyOf(p *Interaction) partKey {
+	k := partKey{event: p.EventName, sequence: p.Sequence}
+	if !p.End.IsZero() {
+		k.end = p.End.UnixNano()
+	}
+	if p.Content.HasPrompt() {
+		k.prompt = conversation.PromptHash(p.Content.System, p.Content.Messages)
+	}
+	if p.Content.HasOutput() {
+		k.answer = conversation.ResponseHash(p.Content.Output)
+	}
+	return k
+}
+
+// redelivered reports whether the same part was there before. Without a time
+// nothing tells a message that was said twice from one that was sent twice.
+func (k partKey) redelivered(seen map[partKey]struct{}) bool {
+	if k.end == 0 {
+		return false
+	}
+	n := len(seen)
+	seen[k] = struct{}{}
+	return len(seen) == n
 }
 
 type joiner struct {
@@ -87,9 +125,13 @@ func (j *joiner) message(p *Interaction) {
 		return
 	}
 	c := &j.out.Content
-	if p.EventName == eventChoice || p.EventName == eventContentCompletion {
+	switch {
+	case p.EventName == eventChoice || p.EventName == eventContentCompletion:
 		j.answer.add(p.ResponseCompleteness)
 		j.output(p)
+		return
+	case messageEvents[p.EventName] == "" && p.EventName != eventContentPrompt:
+		j.whole(p)
 		return
 	}
 	if len(p.Content.System) > 0 && len(c.Messages) > 0 {
@@ -113,6 +155,19 @@ func (j *joiner) message(p *Interaction) {
 	}
 	if !repeated || len(p.Content.Messages) > 1 {
 		j.prompt.add(p.PromptCompleteness)
+	}
+}
+
+// whole adds a part that tells the prompt, the answer or both in whole.
+func (j *joiner) whole(p *Interaction) {
+	c := &j.out.Content
+	if severity[p.PromptCompleteness] > 0 {
+		j.prompt.add(p.PromptCompleteness)
+		c.System, c.Messages = p.Content.System, p.Content.Messages
+	}
+	if severity[p.ResponseCompleteness] > 0 {
+		j.answer.add(p.ResponseCompleteness)
+		c.Output = p.Content.Output
 	}
 }
 

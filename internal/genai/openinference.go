@@ -108,7 +108,10 @@ func (r *reader) request(v jcs.Value) ([]conversation.Part, []conversation.Messa
 	}
 	c, info := anthropic.ReadRequest(v)
 	r.prompt.told += len(c.System) + len(c.Messages)
-	r.it.Who.user(info.UserID, rankOpaque)
+	if r.it.Dialect != DialectClaudeCodeEvents {
+		// Claude Code's is made of the ids of its installation and session.
+		r.it.Who.user(info.UserID, rankOpaque)
+	}
 	return c.System, c.Messages
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/claudeaudit/claudeaudit/internal/anthropic"
+	"github.com/claudeaudit/claudeaudit/internal/conversation"
 )
 
 // maxEventName bounds what can be the name of an event.
@@ -348,8 +349,34 @@ func (r *reader) finish() {
 		r.prompt.partial = r.prompt.partial || gaps.Prompt
 		r.answer.partial = r.answer.partial || gaps.Output
 	}
+	if it.Kind == KindCall || it.Kind == KindPart && !perMessage(it) {
+		r.prompt.partial = r.prompt.partial || resultWithoutCall(it.Content.Messages)
+	}
 	it.PromptCompleteness = r.prompt.completeness(len(it.Content.System) == 0 && len(it.Content.Messages) == 0)
 	it.ResponseCompleteness = r.answer.completeness(len(it.Content.Output) == 0)
+}
+
+// perMessage reports whether an interaction holds one message of a prompt only.
+func perMessage(it *Interaction) bool { return it.Dialect == DialectMessageEvents }
+
+// resultWithoutCall reports whether a prompt has the result of a tool call but not
+// the call. The API refuses such a prompt, so the telemetry left the call out.
+func resultWithoutCall(messages []conversation.Message) bool {
+	var calls callSet
+	for i := range messages {
+		for k := range messages[i].Parts {
+			p := &messages[i].Parts[k]
+			switch p.Type {
+			case conversation.PartToolCall:
+				calls.add(p.ID)
+			case conversation.PartToolCallResponse:
+				if _, ok := calls[p.ID]; !ok {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // Model returns the model that answered, else the one that was asked for.

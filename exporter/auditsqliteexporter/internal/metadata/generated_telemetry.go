@@ -23,10 +23,14 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter              metric.Meter
-	mu                 sync.Mutex
-	registrations      []metric.Registration
-	AuditSqliteEntries metric.Int64Counter
+	meter                 metric.Meter
+	mu                    sync.Mutex
+	registrations         []metric.Registration
+	AuditSqliteEntries    metric.Int64Counter
+	AuditSqliteLag        metric.Int64Gauge
+	AuditSqlitePruned     metric.Int64Counter
+	AuditSqliteRebuilds   metric.Int64Counter
+	AuditSqliteUnreadable metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -61,6 +65,30 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.AuditSqliteEntries, err = builder.meter.Int64Counter(
 		"claudeaudit_audit_sqlite_entries",
 		metric.WithDescription("Entries of the ledger taken into the index. [Alpha]"),
+		metric.WithUnit("{entries}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.AuditSqliteLag, err = builder.meter.Int64Gauge(
+		"claudeaudit_audit_sqlite_lag",
+		metric.WithDescription("Entries of the ledger that the index has not taken yet. [Alpha]"),
+		metric.WithUnit("{entries}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.AuditSqlitePruned, err = builder.meter.Int64Counter(
+		"claudeaudit_audit_sqlite_pruned",
+		metric.WithDescription("Records removed from the index by age. [Alpha]"),
+		metric.WithUnit("{records}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.AuditSqliteRebuilds, err = builder.meter.Int64Counter(
+		"claudeaudit_audit_sqlite_rebuilds",
+		metric.WithDescription("Times a stream, or the whole index, was rebuilt from the ledger. [Alpha]"),
+		metric.WithUnit("{rebuilds}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.AuditSqliteUnreadable, err = builder.meter.Int64Counter(
+		"claudeaudit_audit_sqlite_unreadable",
+		metric.WithDescription("Entries of the ledger that this version cannot read as records. [Alpha]"),
 		metric.WithUnit("{entries}"),
 	)
 	errs = errors.Join(errs, err)

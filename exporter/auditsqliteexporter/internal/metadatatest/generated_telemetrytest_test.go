@@ -20,7 +20,23 @@ func TestSetupTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	defer tb.Shutdown()
 	tb.AuditSqliteEntries.Add(context.Background(), 1)
+	tb.AuditSqliteLag.Record(context.Background(), 1)
+	tb.AuditSqlitePruned.Add(context.Background(), 1)
+	tb.AuditSqliteRebuilds.Add(context.Background(), 1)
+	tb.AuditSqliteUnreadable.Add(context.Background(), 1)
 	AssertEqualAuditSqliteEntries(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualAuditSqliteLag(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualAuditSqlitePruned(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualAuditSqliteRebuilds(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualAuditSqliteUnreadable(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 

@@ -175,8 +175,14 @@ type converter struct {
 	reason              string
 }
 
+func (c *converter) take(bytes int) {
+	if c.bytes -= bytes; c.bytes < 0 {
+		c.reason = reasonTooLarge
+	}
+}
+
 func (c *converter) value(v pcommon.Value) jcs.Value {
-	if c.nodes--; c.nodes < 0 || c.bytes < 0 {
+	if c.nodes--; c.nodes < 0 {
 		c.reason = reasonTooLarge
 	}
 	if c.reason != "" {
@@ -184,7 +190,7 @@ func (c *converter) value(v pcommon.Value) jcs.Value {
 	}
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		c.bytes -= len(v.Str())
+		c.take(len(v.Str()))
 		return jcs.String(v.Str())
 	case pcommon.ValueTypeInt:
 		return jcs.Int(v.Int())
@@ -193,7 +199,7 @@ func (c *converter) value(v pcommon.Value) jcs.Value {
 	case pcommon.ValueTypeBool:
 		return jcs.Bool(v.Bool())
 	case pcommon.ValueTypeBytes:
-		c.bytes -= v.Bytes().Len()
+		c.take(v.Bytes().Len())
 		return jcs.String(v.AsString()) // base64
 	case pcommon.ValueTypeSlice, pcommon.ValueTypeMap:
 		if c.depth--; c.depth < 0 {
@@ -213,7 +219,7 @@ func (c *converter) value(v pcommon.Value) jcs.Value {
 		}
 		members := make([]jcs.Member, 0, min(v.Map().Len(), 1024))
 		for name, e := range v.Map().All() {
-			c.bytes -= len(name)
+			c.take(len(name))
 			members = append(members, jcs.Member{Key: name, Value: c.value(e)})
 			if c.reason != "" {
 				return jcs.Value{}

@@ -320,7 +320,7 @@ func (m *messageReader) uri(dst []conversation.Part, uri, typ string) []conversa
 		return m.blob(dst, mime, data, typ)
 	}
 	if uri == "" || isPlaceholder(uri) {
-		return m.lostPart(dst, typ)
+		return m.lostPart(dst, typ, uri != "")
 	}
 	m.side.told++
 	return append(dst, conversation.Part{Type: conversation.PartURI, URI: uri})
@@ -328,15 +328,20 @@ func (m *messageReader) uri(dst []conversation.Part, uri, typ string) []conversa
 
 func (m *messageReader) blob(dst []conversation.Part, mime, data, typ string) []conversation.Part {
 	if data == "" || isPlaceholder(data) {
-		return m.lostPart(dst, typ)
+		return m.lostPart(dst, typ, data != "")
 	}
 	m.side.told++
 	return append(dst, conversation.Part{Type: conversation.PartBlob, MimeType: mime, Data: data})
 }
 
-// lostPart keeps the type of a part whose content isn't told.
-func (m *messageReader) lostPart(dst []conversation.Part, typ string) []conversation.Part {
-	m.side.stripped++
+// lostPart keeps the type of a part whose content isn't told: of an image some
+// clients never tell more, of a blob it was taken out.
+func (m *messageReader) lostPart(dst []conversation.Part, typ string, hidden bool) []conversation.Part {
+	if hidden || typ == "blob" || typ == "uri" {
+		m.side.stripped++
+	} else {
+		m.side.lost++
+	}
 	return append(dst, conversation.Part{Type: conversation.PartOther, Kind: typ, Value: jcs.Object(nil)})
 }
 

@@ -14,6 +14,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/processortest"
+
+	"github.com/claudeaudit/claudeaudit/processor/claudeauditprocessor"
 )
 
 // What operators write today: hash the content with the transform processor,
@@ -91,6 +93,12 @@ func BenchmarkStock(b *testing.B) {
 	eachSize(b, func(b *testing.B, size int) {
 		redaction := start(b, redactionprocessor.NewFactory(), redactionConfig, consumertest.NewNop())
 		consume(b, start(b, transformprocessor.NewFactory(), transformConfig, redaction), size)
+	})
+}
+
+func BenchmarkClaudeAudit(b *testing.B) {
+	eachSize(b, func(b *testing.B, size int) {
+		consume(b, start(b, claudeauditprocessor.NewFactory(), map[string]any{}, consumertest.NewNop()), size)
 	})
 }
 

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"cmp"
 	"slices"
+	"time"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
@@ -141,7 +143,7 @@ func (b *batch) userPrompt(i int, in *Item) {
 	}
 	if c == nil {
 		c = b.w.newCall(eventID("prompt", k), b.now)
-		c.adopted, c.turn, c.seq = true, t, in.Sequence
+		c.more().adopted, c.turn, c.seq = true, t, in.Sequence
 		t.pending = append(t.pending, c)
 	} else {
 		b.w.touch(c, b.now)
@@ -189,12 +191,12 @@ func (b *batch) requestBody(i int, in *Item) {
 	}
 	if c == nil {
 		c = b.w.newCall(eventID("body", k), b.now)
-		c.turn, c.seq = t, in.Sequence
+		c.more().turn, c.seq = t, in.Sequence
 		t.pending = append(t.pending, c)
 	} else {
 		b.w.touch(c, b.now)
 	}
-	c.hasBody = true
+	c.more().hasBody = true
 	b.w.bind(c, k)
 	b.res.EventIDs[i] = c.id
 	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
@@ -216,7 +218,7 @@ func (b *batch) claudeCodeInteraction(i int, in *Item) {
 // tellChildren tells the calls under an interaction what its user typed.
 func (b *batch) tellChildren(carrier int, in *Item) {
 	children := slices.Clone(b.w.under[spanKey(in.TraceID, in.SpanID)])
-	slices.SortStableFunc(children, func(x, y *call) int { return firstStart(x).Compare(firstStart(y)) })
+	slices.SortStableFunc(children, func(x, y *call) int { return cmp.Compare(firstStart(x), firstStart(y)) })
 	for n, c := range children {
 		o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: carrier}
 		label := genai.ContentUserPromptOnly
@@ -225,7 +227,7 @@ func (b *batch) tellChildren(carrier int, in *Item) {
 		}
 		setPrompt(&o.Record, in, label)
 		o.Record.Kind, o.Record.Status = audit.KindInteraction, ""
-		o.Record.Timestamp, o.Record.LatencyMs = firstStart(c), nil
+		o.Record.Timestamp, o.Record.LatencyMs = time.Unix(0, firstStart(c)).UTC(), nil
 		o.Record.SpanID, o.Record.Source.ParentSpanID = "", ""
 		o.Record.Source.Rank = rankPart
 		o.Record.Source.Digest = labelled(digest(in), c.id.String()+o.Record.Content.Prompt)

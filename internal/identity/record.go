@@ -161,7 +161,10 @@ func recordDigest(r *audit.Record) string {
 	c.Department, c.AgentName, c.IPAddress, c.UserID, c.SessionID = "", "", "", "", ""
 	c.Source.Digest = ""
 	c.Source.UserRank, c.Source.SessionRank = 0, 0
-	sum := sha256.Sum256(c.AppendBody(make([]byte, 0, 1024), 0))
+	buf := buffers.Get().(*[]byte)
+	*buf = c.AppendBody((*buf)[:0], 0)
+	sum := sha256.Sum256(*buf)
+	buffers.Put(buf)
 	return hexDigest(sum[:])
 }
 
@@ -195,10 +198,10 @@ func labelled(d [16]byte, label string) string {
 	return hexDigest(h.Sum(nil))
 }
 
-func firstStart(c *call) time.Time {
-	var t time.Time
+func firstStart(c *call) int64 {
+	var t int64
 	for _, s := range c.sources {
-		if t.IsZero() || s.start.Before(t) {
+		if t == 0 || s.start < t {
 			t = s.start
 		}
 	}
@@ -239,15 +242,16 @@ func (w *Window) Restore(r *audit.Record) {
 		w.bind(c, makeKey("request", r.RequestID))
 	}
 	src := source{
-		dialect: r.Source.Dialect, scope: r.Source.Scope, app: r.ApplicationID, log: r.Source.Signal == SignalLog,
-		responseID: r.ResponseID, requestID: r.RequestID, failed: r.Status == audit.StatusError,
-		start: r.Timestamp, model: r.RequestModel, sequence: -1,
+		scope: name(r.Source.Scope), app: name(r.ApplicationID), model: name(r.RequestModel),
+		response: name(r.ResponseID), request: name(r.RequestID),
+		start: nanos(r.Timestamp), sequence: -1,
+		failed: r.Status == audit.StatusError, log: r.Source.Signal == SignalLog, native: isNative(r.Source.Scope),
 	}
 	if r.Source.Sequence != nil {
 		src.sequence = *r.Source.Sequence
 	}
 	if r.LatencyMs != nil {
-		src.end = r.Timestamp.Add(time.Duration(*r.LatencyMs) * time.Millisecond)
+		src.end = src.start + *r.LatencyMs*int64(time.Millisecond)
 	}
 	trace, errT := decodeTrace(r.TraceID)
 	span, errS := decodeSpan(r.SpanID)
@@ -259,7 +263,9 @@ func (w *Window) Restore(r *audit.Record) {
 		}
 	}
 	if isPart {
-		c.partsLost = c.partsLost || !fromClaudeCode
+		if !fromClaudeCode {
+			c.more().partsLost = true
+		}
 		if errT && errS {
 			w.joinTrace(c, trace)
 		}
@@ -270,7 +276,7 @@ func (w *Window) Restore(r *audit.Record) {
 	}
 	c.told = true
 	w.addSource(c, src)
-	if src.span.IsEmpty() && src.requestID == "" && src.responseID == "" && r.Source.PromptID != "" {
+	if src.span.IsEmpty() && src.request == 0 && src.response == 0 && r.Source.PromptID != "" {
 		w.bind(c, makeKey("sequence", r.SessionID, r.Source.PromptID, sequenceText(src.sequence)))
 	}
 	c.own.add(r)
@@ -285,20 +291,20 @@ func (w *Window) restoreTurn(c *call, r *audit.Record, events []string) {
 		if w.byKey[k] == nil {
 			w.bind(c, k)
 			if !c.told {
-				c.adopted, c.turn, c.seq = true, t, seq
+				c.more().adopted, c.turn, c.seq = true, t, seq
 				t.pending = append(without(t.pending, c), c)
 			}
 		}
 	case slices.Contains(events, "claude_code.api_request_body"):
 		w.bind(c, makeKey("body", r.SessionID, r.Source.PromptID, sequenceText(seq)))
-		c.hasBody = true
+		c.more().hasBody = true
 		if !c.told && !slices.Contains(t.pending, c) {
 			c.turn, c.seq = t, seq
 			t.pending = append(t.pending, c)
 		}
 	case r.Source.Rank == rankCall:
 		if l := genai.Completeness(r.Content.Prompt); l == genai.ContentUserPromptOnly || l == genai.ContentUserPromptOfTurn {
-			c.typed = l
+			c.more().typed = l
 		}
 		t.enter(c, seq, true)
 	case r.RequestID != "":

@@ -95,6 +95,9 @@ type joinedCall struct {
 
 func isClaudeCode(in *Item) bool { return strings.HasPrefix(in.Dialect, "claude_code") }
 
+// isNative tells whether the scope is that of Anthropic's own SDKs.
+func isNative(scope string) bool { return strings.HasPrefix(scope, "com.anthropic.sdk") }
+
 // ownsSpan tells whether the item's span id is that of the call's own span. A
 // Claude Code event has the ids of whatever span was open around it.
 func (b *batch) ownsSpan(in *Item) bool {
@@ -103,9 +106,10 @@ func (b *batch) ownsSpan(in *Item) bool {
 
 func (b *batch) source(in *Item) source {
 	s := source{
-		dialect: in.Dialect, scope: in.Scope, app: in.Who.Application, log: b.signal == SignalLog,
-		responseID: in.ResponseID, requestID: in.RequestID, failed: in.Failed,
-		start: in.Start, end: in.End, model: in.RequestModel, half: in.Half, sequence: in.Sequence,
+		scope: name(in.Scope), app: name(in.Who.Application), model: name(in.RequestModel),
+		response: name(in.ResponseID), request: name(in.RequestID),
+		start: nanos(in.Start), end: nanos(in.End), sequence: in.Sequence, half: name(in.Half),
+		failed: in.Failed, log: b.signal == SignalLog, native: isNative(in.Scope),
 	}
 	if b.ownsSpan(in) {
 		s.trace, s.span, s.parent = in.TraceID, in.SpanID, in.ParentSpanID
@@ -127,14 +131,15 @@ func (b *batch) call(i int, in *Item) {
 	})
 	if first {
 		b.w.addSource(c, src)
-		if src.half != "" {
-			b.w.list(c, halfKey(in, &src))
+		b.w.bindIDs(c, in.ResponseID, in.RequestID)
+		if in.Half != "" {
+			b.w.list(c, halfKey(in))
 		}
 		for _, id := range in.QuotedRequestIDs {
 			b.w.bind(c, makeKey("request", id))
 		}
 	}
-	if src.span.IsEmpty() && src.requestID == "" && src.responseID == "" {
+	if src.span.IsEmpty() && src.request == 0 && src.response == 0 {
 		b.w.bind(c, anonymousKey(in))
 	}
 	c.told = true
@@ -161,8 +166,8 @@ func (b *batch) call(i int, in *Item) {
 	b.res.Observations = append(b.res.Observations, o)
 	if isClaudeCode(in) && b.signal == SignalSpan {
 		if t := b.w.traces[in.TraceID]; t != nil {
-			if prompt := t.nodes[in.ParentSpanID].prompt; prompt != nil {
-				b.tellChildren(i, prompt)
+			if n := t.node(in.ParentSpanID); n != nil && n.prompt != nil {
+				b.tellChildren(i, n.prompt)
 			}
 		}
 	}
@@ -170,7 +175,9 @@ func (b *batch) call(i int, in *Item) {
 
 func (w *Window) parentOf(id pcommon.TraceID, span pcommon.SpanID) pcommon.SpanID {
 	if t := w.traces[id]; t != nil {
-		return t.nodes[span].parent
+		if n := t.node(span); n != nil {
+			return n.parent
+		}
 	}
 	return pcommon.SpanID{}
 }
@@ -198,10 +205,10 @@ func callID(in *Item, src *source) uuid.UUID {
 	switch {
 	case !src.span.IsEmpty():
 		return eventID("span", spanKey(src.trace, src.span))
-	case src.requestID != "":
-		return eventID("request", makeKey("request", src.requestID))
-	case src.responseID != "":
-		return eventID("response", makeKey("response", src.responseID))
+	case in.RequestID != "":
+		return eventID("request", makeKey("request", in.RequestID))
+	case in.ResponseID != "":
+		return eventID("response", makeKey("response", in.ResponseID))
 	}
 	return eventID("anonymous", anonymousKey(in))
 }
@@ -223,16 +230,16 @@ func (b *batch) find(in *Item, src *source) *call {
 			return c
 		}
 	}
-	if src.responseID != "" {
-		if c := w.byKey[makeKey("response", src.responseID)]; c != nil && !retold(c, src) && near(c, src) {
+	if in.ResponseID != "" {
+		if c := w.byKey[makeKey("response", in.ResponseID)]; c != nil && !retold(c, src) && near(c, src) {
 			return c
 		}
 	}
-	for _, id := range append([]string{src.requestID}, in.QuotedRequestIDs...) {
-		if id == "" {
-			continue
-		}
-		if c := w.byKey[makeKey("request", id)]; c != nil && !contradicts(c, src) && near(c, src) {
+	if c := b.findRequest(in.RequestID, src); c != nil {
+		return c
+	}
+	for _, id := range in.QuotedRequestIDs {
+		if c := b.findRequest(id, src); c != nil {
 			return c
 		}
 	}
@@ -242,8 +249,8 @@ func (b *batch) find(in *Item, src *source) *call {
 		}
 		return b.claimPending(in)
 	}
-	if src.half != "" {
-		for _, c := range w.under[halfKey(in, src)] {
+	if in.Half != "" {
+		for _, c := range w.under[halfKey(in)] {
 			if otherHalf(c, src) {
 				return c
 			}
@@ -256,7 +263,7 @@ func (b *batch) find(in *Item, src *source) *call {
 	}
 	var best *call
 	for _, c := range w.under[spanKey(src.trace, src.span)] {
-		if twin(c, src) && (best == nil || lastEnd(c).After(lastEnd(best))) {
+		if twin(c, src) && (best == nil || lastEnd(c) > lastEnd(best)) {
 			best = c
 		}
 	}
@@ -283,44 +290,47 @@ func retold(c *call, src *source) bool {
 	})
 }
 
+func (b *batch) findRequest(id string, src *source) *call {
+	if id == "" {
+		return nil
+	}
+	if c := b.w.byKey[makeKey("request", id)]; c != nil && !contradicts(c, src) && near(c, src) {
+		return c
+	}
+	return nil
+}
+
 // near tells whether a telling with an id in common is of about the same time
 // as the call: a response that is shown again, hours later, is no twin. Clocks of
 // an application and of a gateway before it may be apart.
 func near(c *call, src *source) bool {
-	if src.start.IsZero() || len(c.sources) == 0 {
+	if src.start == 0 || len(c.sources) == 0 {
 		return true
 	}
 	return slices.ContainsFunc(c.sources, func(s source) bool {
-		return s.start.IsZero() || !s.start.After(later(src.end, src.start).Add(clockSkew)) && !later(s.end, s.start).Before(src.start.Add(-clockSkew))
+		return s.start == 0 || s.start <= max(src.end, src.start)+int64(clockSkew) && max(s.end, s.start) >= src.start-int64(clockSkew)
 	})
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // halfKey names what the two spans of one streamed call have in common when no
 // id links them: the client, the prompt.
-func halfKey(in *Item, src *source) key {
-	return makeKey("half", src.app, src.scope, in.Encoded.PromptHash)
+func halfKey(in *Item) key {
+	return makeKey("half", in.Who.Application, in.Scope, in.Encoded.PromptHash)
 }
 
 // otherHalf tells whether c is a call of which only the other half was told, at
 // the same time.
 func otherHalf(c *call, src *source) bool {
 	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, func(s source) bool {
-		apart := s.start.Sub(src.start).Abs()
-		return s.half == "" || s.half == src.half || apart > slack
+		apart := s.start - src.start
+		return s.half == 0 || s.half == src.half || max(apart, -apart) > int64(slack)
 	})
 }
 
 // contradicts tells whether the two have different response ids.
 func contradicts(c *call, src *source) bool {
 	return slices.ContainsFunc(c.sources, func(s source) bool {
-		return s.responseID != "" && src.responseID != "" && s.responseID != src.responseID
+		return s.response != 0 && src.response != 0 && s.response != src.response
 	})
 }
 
@@ -331,10 +341,10 @@ func compatible(c *call, src *source) bool {
 		return false
 	}
 	return !slices.ContainsFunc(c.sources, func(s source) bool {
-		if s.requestID != "" && src.requestID != "" && s.requestID != src.requestID {
+		if s.request != 0 && src.request != 0 && s.request != src.request {
 			return true
 		}
-		if s.scope == src.scope && s.app == src.app && s.log == src.log && (s.half == "" || s.half == src.half) {
+		if s.scope == src.scope && s.app == src.app && s.log == src.log && (s.half == 0 || s.half == src.half) {
 			return true
 		}
 		return !s.log && s.failed != src.failed
@@ -355,10 +365,10 @@ func twin(c *call, src *source) bool {
 // runs, where no id links them.
 func sibling(c *call, src *source) bool {
 	return compatible(c, src) && slices.ContainsFunc(c.sources, func(s source) bool {
-		if s.native() == src.native() || s.model != "" && src.model != "" && s.model != src.model {
+		if s.native == src.native || s.model != 0 && src.model != 0 && s.model != src.model {
 			return false
 		}
-		if s.native() {
+		if s.native {
 			return within(&s, src)
 		}
 		return within(src, &s)
@@ -367,18 +377,14 @@ func sibling(c *call, src *source) bool {
 
 // within tells whether inner ran while outer did.
 func within(inner, outer *source) bool {
-	if inner.start.IsZero() || outer.start.IsZero() {
-		return false
-	}
-	return !inner.start.Before(outer.start.Add(-slack)) && !inner.end.After(outer.end.Add(slack))
+	return inner.start != 0 && outer.start != 0 &&
+		inner.start >= outer.start-int64(slack) && inner.end <= outer.end+int64(slack)
 }
 
-func lastEnd(c *call) time.Time {
-	var t time.Time
+func lastEnd(c *call) int64 {
+	var t int64
 	for _, s := range c.sources {
-		if s.end.After(t) {
-			t = s.end
-		}
+		t = max(t, s.end)
 	}
 	return t
 }
@@ -404,6 +410,7 @@ func (b *batch) part(i int, in *Item) {
 		b.w.touch(c, b.now)
 	}
 	b.res.EventIDs[i] = c.id
+	c.more()
 	p := part{in: in.Interaction, digest: digest(in)}
 	if !slices.ContainsFunc(c.parts, func(q part) bool { return q.digest == p.digest }) && len(c.parts) < maxParts {
 		b.w.hold(c, p, in.Encoded.size())

@@ -14,6 +14,7 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,22 +98,36 @@ func eventID(kind string, k key) uuid.UUID {
 	return id
 }
 
-// source is one telling of a call, kept to tell twins from other calls.
+// source is one telling of a call, kept to tell twins from other calls. It has
+// no pointers: the collector's garbage collector passes over a hundred thousand of them.
 type source struct {
-	dialect, scope, app string
+	scope, app, model   uint64 // name, 0 is none
+	response, request   uint64
 	trace               pcommon.TraceID
 	span, parent        pcommon.SpanID
-	responseID          string
-	requestID           string
-	failed              bool
-	start, end          time.Time
-	model               string
-	half                string
+	start, end          int64 // Unix, ns; 0 is not known
 	sequence            int64
-	log                 bool
+	half                uint64
+	failed, log, native bool
 }
 
-func (s *source) native() bool { return strings.HasPrefix(s.scope, "com.anthropic.sdk") }
+var nameSeed = maphash.MakeSeed()
+
+// name is a number for a string, 0 for "": enough to compare strings by within
+// one process, and not to be foreseen by who sends them.
+func name(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	return max(maphash.String(nameSeed, s), 1)
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
 
 type call struct {
 	id      uuid.UUID
@@ -125,6 +140,15 @@ type call struct {
 	// own is what the call's own observations said of the caller when they were first made.
 	own ranks
 
+	// state is what few calls need.
+	*state
+
+	touched    int64 // Unix, ns
+	prev, next *call // neighbours in the order of last telling
+}
+
+// state is of calls that are told in parts or are of a Claude Code turn.
+type state struct {
 	parts       []part
 	partBytes   int64
 	partsLost   bool // content of earlier parts is no longer at hand
@@ -138,9 +162,14 @@ type call struct {
 	// typed is the completeness that the call's own observation gave the turn's
 	// prompt, "" when it did not have it.
 	typed genai.Completeness
+}
 
-	touched time.Time
-	elem    *list.Element
+// more makes c's state.
+func (c *call) more() *state {
+	if c.state == nil {
+		c.state = &state{seq: -1}
+	}
+	return c.state
 }
 
 // ranks are the ranks of what is known of the caller; 0 is not known.
@@ -163,18 +192,50 @@ type turn struct {
 }
 
 type node struct {
-	parent pcommon.SpanID
-	who    *genai.Who
-	prompt *Item // of a Claude Code interaction
-	bytes  int64
+	id, parent pcommon.SpanID
+	who        *genai.Who
+	prompt     *Item // of a Claude Code interaction
+	bytes      int64
 }
+
+// manyNodes is from how many nodes on a trace has an index of them.
+const manyNodes = 16
 
 type trace struct {
 	id      pcommon.TraceID
-	nodes   map[pcommon.SpanID]node
+	nodes   []node
+	index   map[pcommon.SpanID]int32 // of nodes, when there are many
 	calls   []*call
 	touched time.Time
 	elem    *list.Element
+}
+
+func (t *trace) node(id pcommon.SpanID) *node {
+	if t.index != nil {
+		if i, ok := t.index[id]; ok {
+			return &t.nodes[i]
+		}
+		return nil
+	}
+	for i := range t.nodes {
+		if t.nodes[i].id == id {
+			return &t.nodes[i]
+		}
+	}
+	return nil
+}
+
+func (t *trace) add(n node) {
+	t.nodes = append(t.nodes, n)
+	switch {
+	case t.index != nil:
+		t.index[n.id] = int32(len(t.nodes) - 1)
+	case len(t.nodes) > manyNodes:
+		t.index = make(map[pcommon.SpanID]int32, 2*len(t.nodes))
+		for i := range t.nodes {
+			t.index[t.nodes[i].id] = int32(i)
+		}
+	}
 }
 
 // Window is safe for concurrent use.
@@ -184,7 +245,9 @@ type Window struct {
 	mu       sync.Mutex
 	byKey    map[key]*call
 	under    map[key][]*call // calls under a parent span, or with a prompt in common
-	calls    *list.List      // of *call, most recently told first
+	newest   *call           // in the order of last telling
+	oldest   *call
+	count    int
 	turns    map[key]*turn
 	turnList *list.List
 	traces   map[pcommon.TraceID]*trace
@@ -214,7 +277,7 @@ func New(o Options) *Window {
 	}
 	return &Window{
 		opts:  o,
-		byKey: map[key]*call{}, under: map[key][]*call{}, calls: list.New(),
+		byKey: map[key]*call{}, under: map[key][]*call{},
 		turns: map[key]*turn{}, turnList: list.New(),
 		traces: map[pcommon.TraceID]*trace{}, traceLst: list.New(),
 		held: list.New(),
@@ -232,28 +295,55 @@ type Stats struct {
 func (w *Window) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Stats{Calls: w.calls.Len(), Spans: w.spans, ContentBytes: w.heldSize, Evicted: w.evicted}
+	return Stats{Calls: w.count, Spans: w.spans, ContentBytes: w.heldSize, Evicted: w.evicted}
 }
 
 // --- calls ---
 
 func (w *Window) newCall(id uuid.UUID, now time.Time) *call {
-	c := &call{id: id, seq: -1, touched: now}
-	c.elem = w.calls.PushFront(c)
-	for w.calls.Len() > w.opts.MaxCalls {
+	c := &call{id: id, touched: now.UnixNano()}
+	w.pushFront(c)
+	w.count++
+	for w.count > w.opts.MaxCalls {
 		w.evicted++
-		w.dropCall(w.calls.Back().Value.(*call))
+		w.dropCall(w.oldest)
 	}
 	return c
 }
 
+func (w *Window) pushFront(c *call) {
+	c.prev, c.next = nil, w.newest
+	if w.newest != nil {
+		w.newest.prev = c
+	} else {
+		w.oldest = c
+	}
+	w.newest = c
+}
+
+func (w *Window) unlink(c *call) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		w.newest = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		w.oldest = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
 func (w *Window) touch(c *call, now time.Time) {
-	c.touched = now
-	w.calls.MoveToFront(c.elem)
+	c.touched = now.UnixNano()
+	w.unlink(c)
+	w.pushFront(c)
 }
 
 func (w *Window) dropCall(c *call) {
-	w.calls.Remove(c.elem)
+	w.unlink(c)
+	w.count--
 	for _, k := range c.keys {
 		if w.byKey[k] == c {
 			delete(w.byKey, k)
@@ -271,6 +361,9 @@ func (w *Window) dropCall(c *call) {
 			t.calls = without(t.calls, c)
 			w.dropEmptyTrace(t)
 		}
+	}
+	if c.state == nil {
+		return
 	}
 	if c.turn != nil {
 		c.turn.calls = without(c.turn.calls, c)
@@ -306,11 +399,15 @@ func (w *Window) addSource(c *call, s source) {
 			w.list(c, spanKey(s.trace, s.parent))
 		}
 	}
-	if s.responseID != "" {
-		w.bind(c, makeKey("response", s.responseID))
+}
+
+// bindIDs makes the API's ids names of c.
+func (w *Window) bindIDs(c *call, responseID, requestID string) {
+	if responseID != "" {
+		w.bind(c, makeKey("response", responseID))
 	}
-	if s.requestID != "" {
-		w.bind(c, makeKey("request", s.requestID))
+	if requestID != "" {
+		w.bind(c, makeKey("request", requestID))
 	}
 }
 
@@ -339,7 +436,7 @@ func (w *Window) trace(id pcommon.TraceID) *trace {
 	now := w.opts.Now()
 	t := w.traces[id]
 	if t == nil {
-		t = &trace{id: id, nodes: map[pcommon.SpanID]node{}}
+		t = &trace{id: id}
 		t.elem = w.traceLst.PushFront(t)
 		w.traces[id] = t
 	} else {
@@ -354,24 +451,25 @@ func (w *Window) addNode(in *Item) {
 		return
 	}
 	t := w.trace(in.TraceID)
-	_, known := t.nodes[in.SpanID]
-	if !known && len(t.nodes) >= maxNodesOfTrace {
-		return
+	n := t.node(in.SpanID)
+	if n == nil {
+		if len(t.nodes) >= maxNodesOfTrace {
+			return
+		}
+		t.add(node{id: in.SpanID, parent: in.ParentSpanID})
+		n = &t.nodes[len(t.nodes)-1]
+		w.spans++
 	}
-	n := node{parent: in.ParentSpanID}
-	if who := in.Who; who.User != "" || who.Session != "" || who.Address != "" || who.Department != "" || who.AgentName != "" {
+	if who := in.Who; n.who == nil && (who.User != "" || who.Session != "" || who.Address != "" || who.Department != "" || who.AgentName != "") {
+		// Not to keep the text alive that a value may be a part of.
+		who.User, who.Session, who.Address = strings.Clone(who.User), strings.Clone(who.Session), strings.Clone(who.Address)
 		n.who = &who
 	}
-	if isClaudeCode(in) && len(in.Content.Messages) > 0 {
-		size := in.Encoded.size()
-		if w.heldSize+size <= w.opts.MaxContentBytes {
+	if n.prompt == nil && isClaudeCode(in) && len(in.Content.Messages) > 0 {
+		if size := in.Encoded.size(); w.heldSize+size <= w.opts.MaxContentBytes {
 			n.prompt, n.bytes = in, size
+			w.heldSize += size
 		}
-	}
-	w.heldSize += n.bytes - t.nodes[in.SpanID].bytes
-	t.nodes[in.SpanID] = n
-	if !known {
-		w.spans++
 	}
 	for w.spans > w.opts.MaxSpans {
 		oldest := w.traceLst.Back().Value.(*trace)
@@ -387,7 +485,7 @@ func (w *Window) forgetNodes(t *trace) {
 	for _, n := range t.nodes {
 		w.heldSize -= n.bytes
 	}
-	t.nodes = map[pcommon.SpanID]node{}
+	t.nodes, t.index = nil, nil
 	w.traceLst.MoveToFront(t.elem)
 	w.dropEmptyTrace(t)
 }
@@ -424,8 +522,8 @@ func (w *Window) ancestors(id pcommon.TraceID, parent pcommon.SpanID, ctx *conte
 		return
 	}
 	for depth := 0; depth < maxDepth && !parent.IsEmpty(); depth++ {
-		n, ok := t.nodes[parent]
-		if !ok {
+		n := t.node(parent)
+		if n == nil {
 			return
 		}
 		if n.who != nil {
@@ -459,6 +557,7 @@ func better(a, b int) bool { return a > 0 && (b == 0 || a < b) }
 // --- content held ---
 
 func (w *Window) hold(c *call, p part, size int64) {
+	c.more()
 	c.parts = append(c.parts, p)
 	c.partBytes += size
 	w.heldSize += size
@@ -490,8 +589,8 @@ func (w *Window) release(c *call) {
 
 func (w *Window) expire(now time.Time) {
 	limit := now.Add(-w.opts.TTL)
-	for e := w.calls.Back(); e != nil && e.Value.(*call).touched.Before(limit); e = w.calls.Back() {
-		w.dropCall(e.Value.(*call))
+	for w.oldest != nil && w.oldest.touched < limit.UnixNano() {
+		w.dropCall(w.oldest)
 	}
 	for e := w.turnList.Back(); e != nil; e = w.turnList.Back() {
 		t := e.Value.(*turn)
@@ -526,6 +625,7 @@ func (w *Window) turn(session, prompt string, now time.Time) *turn {
 // call's place among the others.
 func (t *turn) enter(c *call, seq int64, exact bool) {
 	t.pending = without(t.pending, c)
+	c.more()
 	switch {
 	case !slices.Contains(t.calls, c):
 		if len(t.calls) >= maxCallsOfTurn {

@@ -160,13 +160,13 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 			e.SetName(audit.ObservationEvent)
 			e.SetTimestamp(ref.span.EndTimestamp())
 			p.finish(ctx, o)
-			p.put(o, e.Attributes())
+			p.put(o, e.Attributes(), false)
 			continue
 		}
 		attrs := ref.span.Attributes()
-		putContent(&o.Content, attrs)
-		o.Record.PutAttributes(attrs)
 		if len(p.spanCond) > 0 {
+			putContent(&o.Content, attrs)
+			o.Record.PutAttributes(attrs)
 			tc := ottlspan.NewTransformContextPtr(ref.rs, ref.ss, ref.span)
 			p.reportCondition(ctx, p.spanCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
 			tc.Close()
@@ -174,7 +174,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
 		}
 		p.finish(ctx, o)
-		p.put(o, attrs)
+		p.put(o, attrs, len(p.spanCond) > 0)
 	}
 	return td, nil
 }
@@ -218,9 +218,9 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		}
 		ref := refs[o.Carrier]
 		attrs := ref.rec.Attributes()
-		putContent(&o.Content, attrs)
-		o.Record.PutAttributes(attrs)
 		if len(p.logCond) > 0 {
+			putContent(&o.Content, attrs)
+			o.Record.PutAttributes(attrs)
 			tc := ottllog.NewTransformContextPtr(ref.rl, ref.sl, ref.rec)
 			p.reportCondition(ctx, p.logCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
 			tc.Close()
@@ -228,7 +228,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
 		}
 		p.finish(ctx, o)
-		p.put(o, attrs)
+		p.put(o, attrs, len(p.logCond) > 0)
 	}
 	// New records last: appending moves the others.
 	for i := range res.Observations {
@@ -240,7 +240,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		rec.SetEventName(audit.ObservationEvent)
 		rec.SetTimestamp(pcommon.NewTimestampFromTime(o.Record.Timestamp))
 		p.finish(ctx, o)
-		p.put(o, rec.Attributes())
+		p.put(o, rec.Attributes(), false)
 	}
 	return ld, nil
 }
@@ -274,17 +274,20 @@ func (p *auditProcessor) finish(ctx context.Context, o *identity.Observation) {
 	}
 }
 
-// put writes the finished observation over what the conditions saw.
-func (p *auditProcessor) put(o *identity.Observation, m pcommon.Map) {
-	m.RemoveIf(func(k string, _ pcommon.Value) bool { return strings.HasPrefix(k, audit.AttrPrefix) })
-	if p.cfg.Content == ContentDrop {
-		m.RemoveIf(func(k string, _ pcommon.Value) bool {
-			return k == audit.AttrSystemInstructions || k == audit.AttrInputMessages || k == audit.AttrOutputMessages
-		})
-	} else if !o.Own {
-		putContent(&o.Content, m)
+// put writes the finished observation and its content to its carrier, over what
+// the conditions may have seen there.
+func (p *auditProcessor) put(o *identity.Observation, m pcommon.Map, seen bool) {
+	if seen {
+		m.RemoveIf(func(k string, _ pcommon.Value) bool { return strings.HasPrefix(k, audit.AttrPrefix) })
 	}
 	o.Record.PutAttributes(m)
+	if p.cfg.Content == ContentKeep {
+		putContent(&o.Content, m)
+	} else if seen {
+		for _, k := range []string{audit.AttrSystemInstructions, audit.AttrInputMessages, audit.AttrOutputMessages} {
+			m.Remove(k)
+		}
+	}
 }
 
 func putContent(c *identity.Encoded, m pcommon.Map) {

@@ -30,7 +30,6 @@ func (r *reader) claudeCodeEvent() {
 		it.Sequence = int64(n)
 	}
 	it.PromptID = r.a.text(keyPromptID)
-	it.Provider = "anthropic"
 	if it.Kind == KindContext {
 		return
 	}

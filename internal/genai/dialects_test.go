@@ -28,7 +28,6 @@ type fixture struct {
 	attrs    attrs
 	events   map[string]attrs
 	failed   string // status message of an error
-	noTime   bool
 }
 
 const (
@@ -774,10 +773,14 @@ func TestFixturesStripped(t *testing.T) {
 // attributes, stay as they are.
 func TestStripLeavesOthersAlone(t *testing.T) {
 	for _, f := range []fixture{
-		{scope: "http", span: "GET", attrs: attrs{"http.route": "/x", "prompt": "a shell prompt", "body": "b", "exception.message": "m"}, failed: "boom",
-			events: map[string]attrs{"exception": {"exception.message": "m", "exception.stacktrace": "s"}}},
-		{scope: "http", span: "POST", kind: ptrace.SpanKindServer, attrs: attrs{"client.address": "192.0.2.1", "user.id": "u", "prompt": "x", "body": "b", "exception.message": "m"}, failed: "boom",
-			events: map[string]attrs{"exception": {"exception.message": "m"}}},
+		{
+			scope: "http", span: "GET", attrs: attrs{"http.route": "/x", "prompt": "a shell prompt", "body": "b", "exception.message": "m"}, failed: "boom",
+			events: map[string]attrs{"exception": {"exception.message": "m", "exception.stacktrace": "s"}},
+		},
+		{
+			scope: "http", span: "POST", kind: ptrace.SpanKindServer, attrs: attrs{"client.address": "192.0.2.1", "user.id": "u", "prompt": "x", "body": "b", "exception.message": "m"}, failed: "boom",
+			events: map[string]attrs{"exception": {"exception.message": "m"}},
+		},
 	} {
 		res, scope, span := f.build(t)
 		before := ptrace.NewSpan()

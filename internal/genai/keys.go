@@ -5,7 +5,7 @@ package genai
 type key uint8
 
 const (
-	keyNone key = iota
+	_ key = iota
 
 	// Who.
 	keyUserID

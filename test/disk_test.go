@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
+)
+
+func asRefusal(err error, refusal **otlpclient.Error) bool { return errors.As(err, refusal) }
+
+// tmpfs mounts a file system of its own, and skips the test where that is not allowed.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("a small file system can't be mounted here: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	return dir
+}
+
+// A full disk: requests are refused in a way that clients retry, what was
+// acknowledged stays, and when there is space again the next request is taken.
+func TestFullDisk(t *testing.T) {
+	disk := tmpfs(t, "96m")
+	ballast := filepath.Join(disk, "ballast")
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 32<<20), 0o600))
+
+	c := newCollectorIn(t, disk, "local.yaml", smallDisk)
+	c.start()
+	client := c.client()
+
+	// What compression can't make small, so that the disk fills.
+	prompt := func() string { return randomText(t, 200<<10) }
+	acked := map[string]int{}
+	var waiting []call
+	var mu sync.Mutex
+	require.Eventually(t, func() bool {
+		var workers sync.WaitGroup
+		for _, via := range otlpclient.Transports {
+			sent := newCall("disk", prompt())
+			workers.Go(func() {
+				err := client.Send(t.Context(), traces(sent), via)
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					acked[sent.id()]++
+					return
+				}
+				requireRetryable(t, err)
+				waiting = append(waiting, sent)
+			})
+		}
+		workers.Wait()
+		return len(waiting) >= 12
+	}, 2*time.Minute, time.Millisecond, "the disk never got full")
+	require.NotEmpty(t, acked)
+	require.True(t, c.running())
+	c.requireExactlyOnce(acked)
+
+	// Killed and started while there is no space at all: nothing is lost by that either.
+	c.kill()
+	c.requireExactlyOnce(acked)
+
+	require.NoError(t, os.Remove(ballast))
+	c.start()
+	client = c.client()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i, sent := range waiting {
+		_, err := client.SendRetrying(ctx, traces(sent), otlpclient.Transports[i%len(otlpclient.Transports)])
+		require.NoError(t, err, "not taken though there is space again")
+		acked[sent.id()]++
+	}
+	c.requireExactlyOnce(acked)
+	require.Len(t, c.awaitRecords(len(acked), "--user", "disk"), len(acked))
+	c.stop()
+	c.requireExactlyOnce(acked)
+	c.verify()
+}
+
+// Space that comes back is noticed without a restart.
+func TestFullDiskRecoversWithoutRestart(t *testing.T) {
+	disk := tmpfs(t, "64m")
+	ballast := filepath.Join(disk, "ballast")
+
+	c := newCollectorIn(t, disk, "local.yaml", smallDisk)
+	c.start()
+	client := c.client()
+	before := newCall("disk", "before")
+	require.NoError(t, client.Send(t.Context(), traces(before), otlpclient.HTTPProtobuf))
+
+	fill(t, ballast)
+	during := newCall("disk", randomText(t, 200<<10))
+	for _, via := range otlpclient.Transports {
+		err := client.Send(t.Context(), traces(during), via)
+		require.Error(t, err, via)
+		requireRetryable(t, err)
+	}
+	require.True(t, c.running())
+
+	require.NoError(t, os.Remove(ballast))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := client.SendRetrying(ctx, traces(during), otlpclient.GRPC)
+	require.NoError(t, err)
+	c.requireExactlyOnce(map[string]int{before.id(): 1, during.id(): 1})
+	require.Len(t, c.awaitRecords(2, "--user", "disk"), 2)
+	c.stop()
+	c.verify()
+}
+
+// requireRetryable wants a refusal that an OTLP client answers with another try.
+func requireRetryable(t *testing.T, err error) {
+	t.Helper()
+	var refusal *otlpclient.Error
+	if !errors.As(err, &refusal) {
+		t.Errorf("not a refusal: %v", err)
+		return
+	}
+	allowed := []int{http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	if refusal.Transport == otlpclient.GRPC {
+		allowed = []int{int(codes.Unavailable), int(codes.ResourceExhausted)}
+	}
+	for _, code := range allowed {
+		if refusal.Code == code {
+			return
+		}
+	}
+	t.Errorf("refused, but not so that a client would try again: %v", err)
+}
+
+// fill writes a file until the file system has no space left.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	defer file.Close()
+	for _, size := range []int{1 << 20, 4 << 10} {
+		block := []byte(strings.Repeat("x", size))
+		for err = nil; err == nil; {
+			_, err = file.Write(block)
+		}
+		require.ErrorIs(t, err, syscall.ENOSPC)
+	}
+}

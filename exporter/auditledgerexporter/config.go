@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
 // Config is the configuration of the audit_ledger exporter.
@@ -91,68 +93,45 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-type bound struct {
-	key  string
-	ok   bool
-	must string
-}
+const (
+	positive         = "greater than 0"
+	positiveDuration = "a positive duration such as "
+)
 
-func check(bounds ...bound) error {
+// Validate checks the keys that need no file. It checks those of the blocks
+// too, so that each error has its key's whole path.
+func (c *Config) Validate() error {
 	var errs []error
-	for _, b := range bounds {
+	for _, b := range []struct {
+		key  string
+		ok   bool
+		must string
+	}{
+		{"directory", c.Directory != "", "the path of a folder"},
+		{"timeout", c.Timeout > 0, positiveDuration + "30s"},
+		{"segment::max_bytes", c.Segment.MaxBytes > 0, positive},
+		{"segment::max_entries", c.Segment.MaxEntries > 0, positive},
+		{"segment::max_age", c.Segment.MaxAge > 0, positiveDuration + "10s"},
+		{"spool::max_bytes", c.Spool.MaxBytes > 0, positive},
+		{"spool::min_free_bytes", c.Spool.MinFreeBytes > 0, positive},
+		{"dedup::max_entries", c.Dedup.MaxEntries > 0, positive},
+		{"dedup::max_age", c.Dedup.MaxAge > 0, positiveDuration + "24h"},
+	} {
 		if !b.ok {
 			errs = append(errs, fmt.Errorf("%s: must be %s", b.key, b.must))
 		}
 	}
-	return errors.Join(errs...)
-}
-
-const (
-	positive         = "greater than 0"
-	positiveDuration = "a positive duration such as 10s"
-)
-
-// Validate checks the keys that need no file.
-func (c *Config) Validate() error {
-	return check(
-		bound{"directory", c.Directory != "", "the path of a folder"},
-		bound{"timeout", c.Timeout > 0, positiveDuration},
-	)
-}
-
-// Validate checks the block.
-func (c *WitnessConfig) Validate() error {
-	for i, f := range c.Files {
-		if f == "" {
-			return fmt.Errorf("files[%d]: must be the path of a file", i)
+	if c.Origin != "" {
+		if err := ledger.CheckOrigin(c.Origin); err != nil {
+			errs = append(errs, fmt.Errorf("origin: must be a name such as claudeaudit/frankfurt-1: %w", err))
 		}
 	}
-	return nil
-}
-
-// Validate checks the block.
-func (c *SegmentConfig) Validate() error {
-	return check(
-		bound{"max_bytes", c.MaxBytes > 0, positive},
-		bound{"max_entries", c.MaxEntries > 0, positive},
-		bound{"max_age", c.MaxAge > 0, positiveDuration},
-	)
-}
-
-// Validate checks the block.
-func (c *SpoolConfig) Validate() error {
-	return check(
-		bound{"max_bytes", c.MaxBytes > 0, positive},
-		bound{"min_free_bytes", c.MinFreeBytes > 0, positive},
-	)
-}
-
-// Validate checks the block.
-func (c *DedupConfig) Validate() error {
-	return check(
-		bound{"max_entries", c.MaxEntries > 0, positive},
-		bound{"max_age", c.MaxAge > 0, "a positive duration such as 24h"},
-	)
+	for i, f := range c.Witness.Files {
+		if f == "" {
+			errs = append(errs, fmt.Errorf("witness::files[%d]: must be the path of a file", i))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // beside is a path beside the ledger's folder.

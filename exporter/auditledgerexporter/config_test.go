@@ -1,0 +1,138 @@
+package auditledgerexporter
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
+)
+
+func TestConfig(t *testing.T) {
+	cm, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	tests := []struct {
+		name string
+		want *Config  // nil: it isn't valid
+		errs []string // what its error says, each
+	}{
+		{name: "defaults", want: createDefaultConfig().(*Config)},
+		{name: "all", want: &Config{
+			Directory: "/var/lib/claudeaudit/ledger",
+			Origin:    "claudeaudit/frankfurt-1",
+			Timeout:   5 * time.Second,
+			Keys: KeysConfig{
+				Directory: "/etc/claudeaudit/keys", Generate: false,
+				Checkpoint: "/run/secrets/checkpoint.key", Content: "/etc/claudeaudit/content.pub",
+			},
+			Witness: WitnessConfig{Files: []string{"/mnt/witness-a/checkpoints", "/mnt/witness-b/checkpoints"}},
+			Segment: SegmentConfig{MaxBytes: 1 << 20, MaxEntries: 1000, MaxAge: time.Minute},
+			Spool:   SpoolConfig{MaxBytes: 100 << 20, MinFreeBytes: 1 << 30},
+			Dedup:   DedupConfig{MaxEntries: 5000, MaxAge: 48 * time.Hour},
+		}},
+		{name: "no_directory", errs: []string{"directory: must be the path of a folder"}},
+		{name: "timeout", errs: []string{"timeout: must be a positive duration"}},
+		{name: "origin", errs: []string{"origin: must be"}},
+		{name: "witness", errs: []string{"witness::files[1]: must be the path of a file"}},
+		{name: "segment", errs: []string{
+			"segment::max_bytes: must be greater than 0",
+			"segment::max_entries: must be greater than 0",
+			"segment::max_age: must be a positive duration",
+		}},
+		{name: "spool", errs: []string{"spool::max_bytes: must be greater than 0", "spool::min_free_bytes: must be greater than 0"}},
+		{name: "dedup", errs: []string{"dedup::max_entries: must be greater than 0", "dedup::max_age: must be a positive duration"}},
+		{name: "everything_wrong", errs: []string{"directory: must be", "timeout: must be", "spool::max_bytes: must be"}},
+		{name: "unknown", errs: []string{"folder"}},
+		{name: "unknown_in_block", errs: []string{"spool", "max_byte"}},
+		{name: "wrong_type", errs: []string{"segment", "max_age"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := load(t, cm, component.NewIDWithName(metadata.Type, tt.name).String())
+			if tt.want != nil {
+				require.NoError(t, err)
+				require.Equal(t, tt.want, cfg)
+				return
+			}
+			for _, e := range tt.errs {
+				require.ErrorContains(t, err, e)
+			}
+		})
+	}
+	require.Len(t, cm.ToStringMap(), len(tests), "each document of testdata/config.yaml has a case")
+}
+
+// load reads and validates one component's part of a configuration.
+func load(t *testing.T, cm *confmap.Conf, id string) (component.Config, error) {
+	t.Helper()
+	sub, err := cm.Sub(id)
+	require.NoError(t, err)
+	cfg := NewFactory().CreateDefaultConfig()
+	if err := sub.Unmarshal(cfg); err != nil {
+		return nil, err
+	}
+	return cfg, confmap.Validate(cfg)
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	return string(b)
+}
+
+func TestExamplesOfTheReadmeAreValid(t *testing.T) {
+	blocks := yamlBlock.FindAllStringSubmatch(readme(t), -1)
+	require.NotEmpty(t, blocks)
+	for _, block := range blocks {
+		doc, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
+		require.NoError(t, err, block[1])
+		all, err := doc.AsConf()
+		require.NoError(t, err, block[1])
+		exporters, err := all.Sub("exporters")
+		require.NoError(t, err, block[1])
+		require.NotEmpty(t, exporters.ToStringMap(), "an example shows the component where it stands:\n%s", block[1])
+		for id := range exporters.ToStringMap() {
+			if id == "audit_ledger" || strings.HasPrefix(id, "audit_ledger/") {
+				_, err := load(t, exporters, id)
+				require.NoError(t, err, block[1])
+			}
+		}
+	}
+}
+
+func TestReadmeNamesEveryKey(t *testing.T) {
+	text := readme(t)
+	var keys func(prefix string, typ reflect.Type)
+	keys = func(prefix string, typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := prefix + f.Tag.Get("mapstructure")
+			if f.Type.Kind() == reflect.Struct {
+				keys(key+"::", f.Type)
+				continue
+			}
+			require.Contains(t, text, "| `"+key+"` |", "the README's table of keys has %s", key)
+		}
+	}
+	keys("", reflect.TypeFor[Config]())
+}
+
+func TestPathsBesideTheLedger(t *testing.T) {
+	c := createDefaultConfig().(*Config)
+	c.Directory = "/data/ledger/"
+	require.Equal(t, "/data/keys/checkpoint.key", c.checkpointKeyPath())
+	require.Equal(t, "/data/keys/content.pub", c.contentKeyPath())
+	require.Equal(t, []string{"/data/witness/checkpoints"}, c.witnessFiles())
+}

@@ -32,17 +32,18 @@ var (
 	}
 	redactionConfig = map[string]any{
 		"allow_all_keys": true,
+		// With word boundaries, as it takes to leave longer numbers and names alone.
 		"blocked_values": []any{
-			`4[0-9]{12}(?:[0-9]{3})?`,                                   // Visa
-			`5[1-5][0-9]{14}`,                                           // Mastercard
-			`3[47][0-9]{13}`,                                            // American Express
-			`[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}`,                           // IBAN
-			`[0-9]{3}-[0-9]{2}-[0-9]{4}`,                                // US social security number
-			`[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}`,            // e-mail
-			`\+[0-9]{1,3}[ -]?[0-9]{2,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}`, // telephone
-			`(?:[0-9]{1,3}\.){3}[0-9]{1,3}`,                             // IPv4
-			`AKIA[0-9A-Z]{16}`,                                          // AWS access key
-			`eyJ[a-zA-Z0-9_-]+\.eyJ[a-zA-Z0-9_-]+\.[a-zA-Z0-9_-]+`,      // JWT
+			`\b4[0-9]{12}(?:[0-9]{3})?\b`,                                        // Visa
+			`\b5[1-5][0-9]{14}\b`,                                                // Mastercard
+			`\b3[47][0-9]{13}\b`,                                                 // American Express
+			`\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){3,7}\b`,                         // IBAN
+			`\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b`,                                     // US social security number
+			`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b`,                      // e-mail
+			`(?:\+|\b00)[1-9][0-9]{0,2}(?:[ ./-]?[0-9]{2,4}){2,4}\b`,             // telephone
+			`\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b`,                                  // IPv4
+			`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`,                                      // AWS access key
+			`(?i)\b(?:api[_-]?key|secret|token|password)\b["']?\s*[:=]\s*\S{8,}`, // secret in code
 		},
 	}
 )

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,6 +63,7 @@ type collector struct {
 	dir, data, log     string
 	httpAddr, grpcAddr string
 	healthURL          string
+	metricsURL         string
 	env                []string
 
 	cmd    *exec.Cmd
@@ -90,6 +92,12 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 	c.httpAddr, c.grpcAddr = freeAddr(t), freeAddr(t)
 	health := freeAddr(t)
 	c.healthURL = "http://" + health + "/"
+	metrics := freeAddr(t)
+	c.metricsURL = "http://" + metrics + "/metrics"
+	metricsHost, port, err := net.SplitHostPort(metrics)
+	require.NoError(t, err)
+	metricsPort, err := strconv.Atoi(port)
+	require.NoError(t, err)
 
 	own := map[string]any{
 		"receivers": map[string]any{"otlp": map[string]any{"protocols": map[string]any{
@@ -97,7 +105,11 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 			"http": map[string]any{"endpoint": c.httpAddr},
 		}}},
 		"extensions": map[string]any{"health_check": map[string]any{"endpoint": health}},
-		"service":    map[string]any{"telemetry": map[string]any{"metrics": map[string]any{"level": "none"}}},
+		"service": map[string]any{"telemetry": map[string]any{"metrics": map[string]any{
+			"readers": []any{map[string]any{"pull": map[string]any{"exporter": map[string]any{
+				"prometheus": map[string]any{"host": metricsHost, "port": metricsPort},
+			}}}},
+		}}},
 	}
 	c.configs = []string{
 		filepath.Join(repository(t), "config", configFile),

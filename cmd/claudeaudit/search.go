@@ -61,6 +61,9 @@ is preceded by an apostrophe.`,
 			if limit < 0 {
 				return errors.New("--limit: must be 0 (all) or greater")
 			}
+			if err := q.Normalize(); err != nil {
+				return err
+			}
 			return a.search(cmd.Context(), q, limit, format.value)
 		},
 	}

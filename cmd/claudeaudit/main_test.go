@@ -1,0 +1,536 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
+	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type result struct {
+	code        int
+	out, stderr string
+}
+
+// runWith runs the command in process.
+func runWith(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	code := run(t.Context(), args, streams{in: strings.NewReader(stdin), out: &out, err: &stderr})
+	return result{code, out.String(), stderr.String()}
+}
+
+// must runs the command and wants it to succeed in silence.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	r := runWith(t, "", args...)
+	require.Equal(t, result{0, r.out, ""}, r)
+	return r.out
+}
+
+// golden compares with a file of testdata, what changes from run to run taken out.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	for _, c := range []struct{ re, with string }{
+		{`("_prev":"|_prev +)[0-9a-f]{64}`, "${1}PREV"},
+		{`((prompt|response)_sha256"?:?"? *)[0-9a-f]{64}`, "${1}CIPHERTEXT"},
+		{`(key_id"?:?"? *)[0-9a-f]{16}`, "${1}KEYID"},
+	} {
+		got = regexp.MustCompile(c.re).ReplaceAllString(got, c.with)
+	}
+	// The CSV's columns of the same.
+	got = regexp.MustCompile(`(?m)\b[0-9a-f]{64}\b`).ReplaceAllString(got, "HASH64")
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+const (
+	thePrompt   = `{"messages":[{"parts":[{"content":"What is the IBAN of Erika?","type":"text"}],"role":"user"},{"parts":[{"content":"Let me look.","type":"text"},{"arguments":{"name":"Erika"},"id":"toolu_1","name":"lookup","type":"tool_call"}],"role":"assistant"},{"parts":[{"id":"toolu_1","response":"DE02\n\u001b[31mred","type":"tool_call_response"}],"role":"tool"}],"system":[{"content":"You are a bank clerk.","type":"text"}]}`
+	theResponse = `[{"parts":[{"content":"I can't tell you that.","type":"text"}],"role":"assistant"}]`
+)
+
+// fixture is a data folder with a ledger and an index.
+type fixture struct {
+	t    *testing.T
+	dir  string
+	log  *ledger.Log
+	seal *seal.Recipient
+	n    byte
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t, dir: filepath.Join(t.TempDir(), "data")}
+	must(t, "keygen", "--data", f.dir)
+	var err error
+	f.seal, err = seal.LoadRecipient(f.path("keys", "content.pub"))
+	require.NoError(t, err)
+	f.openLedger()
+	return f
+}
+
+func (f *fixture) openLedger() {
+	k, err := seal.LoadCheckpointKey(f.path("keys", "checkpoint.key"))
+	require.NoError(f.t, err)
+	w, err := ledger.NewFileWitness(f.path("witness", "checkpoints"))
+	require.NoError(f.t, err)
+	f.log, err = ledger.Open(f.t.Context(), ledger.Options{
+		Dir: f.path("ledger"), Origin: "test/log", Signer: k.Signer, VerifierKey: k.VerifierKey, Witnesses: []ledger.Witness{w},
+	})
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() {
+		f.closeLedger()
+		require.NoError(f.t, w.Close())
+	})
+}
+
+func (f *fixture) closeLedger() {
+	if f.log != nil {
+		require.NoError(f.t, f.log.Close(context.Background()))
+		f.log = nil
+	}
+}
+
+func (f *fixture) path(elem ...string) string {
+	return filepath.Join(append([]string{f.dir}, elem...)...)
+}
+
+func (f *fixture) append(recs ...audit.Record) {
+	f.t.Helper()
+	for i := range recs {
+		f.n++
+		recs[i].Source.Digest = hex.EncodeToString(bytes.Repeat([]byte{f.n}, 16))
+		_, err := f.log.Append(f.t.Context(), []ledger.Entry{f.entry(&recs[i])})
+		require.NoError(f.t, err)
+	}
+}
+
+func (f *fixture) entry(r *audit.Record) ledger.Entry {
+	e := ledger.Entry{ID: r.EventID, Time: r.Timestamp, Body: r}
+	_, err := hex.Decode(e.Digest[:], []byte(r.Source.Digest))
+	require.NoError(f.t, err)
+	return e
+}
+
+// appendWithContent appends a record whose content is sealed.
+func (f *fixture) appendWithContent(r audit.Record) {
+	f.t.Helper()
+	f.n++
+	r.Source.Digest = hex.EncodeToString(bytes.Repeat([]byte{f.n}, 16))
+	prompt, err := f.seal.Seal([]byte(thePrompt), audit.PromptAAD(r.EventID))
+	require.NoError(f.t, err)
+	response, err := f.seal.Seal([]byte(theResponse), audit.ResponseAAD(r.EventID))
+	require.NoError(f.t, err)
+	sum := func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+	r.Content = audit.Content{
+		Prompt: "full", Response: "full", PromptSHA256: sum(prompt), ResponseSHA256: sum(response), KeyID: f.seal.KeyID(), Suite: seal.Suite,
+	}
+	e := f.entry(&r)
+	e.Contents = [][]byte{prompt, response}
+	_, err = f.log.Append(f.t.Context(), []ledger.Entry{e})
+	require.NoError(f.t, err)
+}
+
+// fill appends the records that the tests look for, and indexes them.
+func (f *fixture) fill() {
+	f.t.Helper()
+	f.append(
+		indextest.Record(1),
+		indextest.Record(2, func(r *audit.Record) {
+			r.UserID, r.Status, r.ErrorType = "bob@example.com", audit.StatusError, "overloaded_error"
+			r.ResponseHash, r.CompletionTokens, r.ResponseID = "", nil, ""
+		}),
+		indextest.Record(3, func(r *audit.Record) {
+			r.UserID, r.ApplicationID = "=HYPERLINK(\"evil\")\x1b[31m", "a,\"b\""
+			r.DataClassification, r.PolicyFlags = audit.Restricted, []string{"pii.email", "pii.iban"}
+			r.Detections = []audit.Detection{{Type: "iban", Count: 2, Confidence: "high"}}
+		}),
+		indextest.Record(86400, func(r *audit.Record) { r.SessionID = "s2" }),
+	)
+	f.append(indextest.Record(4, func(r *audit.Record) {
+		r.Status, r.UserID, r.ResponseID, r.ResponseHash, r.CompletionTokens, r.LatencyMs = audit.StatusInitiated, "", "", "", nil, nil
+	}))
+	f.appendWithContent(indextest.Record(4, func(r *audit.Record) { r.UserID = "carol@example.com" }))
+	f.reindex()
+}
+
+func (f *fixture) reindex() {
+	f.t.Helper()
+	require.Contains(f.t, must(f.t, "reindex", "--data", f.dir), "entries indexed")
+}
+
+func TestSearch(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	for name, args := range map[string][]string{
+		"search.table": {}, "search.json": {"--format", "json"}, "search.csv": {"--format", "csv"},
+	} {
+		golden(t, name, must(t, append([]string{"search", "--data", f.dir}, args...)...))
+	}
+	events := func(args ...string) []string {
+		var recs []struct {
+			EventID string `json:"event_id"`
+		}
+		out := must(t, append([]string{"search", "--data", f.dir, "--format", "json"}, args...)...)
+		require.NoError(t, json.Unmarshal([]byte(out), &recs))
+		var ids []string
+		for _, r := range recs {
+			ids = append(ids, strings.TrimLeft(r.EventID[:8], "0"))
+		}
+		return ids
+	}
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, []string{"15180", "4", "3", "2", "1"}},
+		{[]string{"--user", "bob@example.com"}, []string{"2"}},
+		{[]string{"--session", "s2"}, []string{"15180"}},
+		{[]string{"--application", "app"}, []string{"15180", "4", "2", "1"}},
+		{[]string{"--classification", "restricted"}, []string{"3"}},
+		{[]string{"--flag", "pii.iban"}, []string{"3"}},
+		{[]string{"--status", "error"}, []string{"2"}},
+		{[]string{"--kind", "access"}, nil},
+		{[]string{"--from", "2026-11-24", "--to", "2026-11-24"}, []string{"4", "3", "2", "1"}},
+		{[]string{"--from", "2026-11-25"}, []string{"15180"}},
+		{[]string{"--from", "2026-11-24T00:00:02Z", "--to", "2026-11-24T01:00:03+01:00"}, []string{"2"}},
+	} {
+		require.Equal(t, tt.want, events(tt.args...), "%v", tt.args)
+	}
+
+	r := runWith(t, "", "search", "--data", f.dir, "--limit", "2", "--format", "csv")
+	require.Equal(t, 0, r.code)
+	require.Equal(t, "more records match than the 2 shown; --limit 0 shows all\n", r.stderr)
+	rows, err := csv.NewReader(strings.NewReader(r.out)).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 3)
+
+	r = runWith(t, "", "search", "--data", f.dir, "--user", "nobody")
+	require.Equal(t, result{0, "", "no records found\n"}, r)
+	require.Equal(t, "[]\n", must(t, "search", "--data", f.dir, "--user", "nobody", "--format", "json"))
+}
+
+func TestSearchManyPages(t *testing.T) {
+	f := newFixture(t)
+	var entries []ledger.Entry
+	for i := range 2500 {
+		r := indextest.Record(i)
+		entries = append(entries, f.entry(&r))
+	}
+	_, err := f.log.Append(t.Context(), entries)
+	require.NoError(t, err)
+	f.reindex()
+	for limit, want := range map[string]int{"0": 2500, "1500": 1500, "2500": 2500, "3000": 2500, "1": 1} {
+		r := runWith(t, "", "search", "--data", f.dir, "--limit", limit, "--format", "json")
+		require.Equal(t, 0, r.code)
+		var recs []json.RawMessage
+		require.NoError(t, json.Unmarshal([]byte(r.out), &recs))
+		require.Len(t, recs, want)
+		require.Equal(t, want < 2500, r.stderr != "", limit)
+	}
+}
+
+func TestSearchWarnsOfLag(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	f.append(indextest.Record(10))
+	r := runWith(t, "", "search", "--data", f.dir, "--limit", "0")
+	require.Equal(t, 0, r.code)
+	require.Equal(t, "warning: the index lacks the last entry of the ledger\n", r.stderr)
+	f.append(indextest.Record(11))
+	r = runWith(t, "", "search", "--data", f.dir)
+	require.Equal(t, "warning: the index lacks the last 2 entries of the ledger\n", r.stderr)
+	f.reindex()
+	must(t, "search", "--data", f.dir)
+	f.closeLedger()
+	must(t, "search", "--data", f.dir)
+	require.NoError(t, os.Rename(f.path("ledger"), f.path("moved")))
+	r = runWith(t, "", "search", "--data", f.dir)
+	require.Equal(t, 0, r.code)
+	require.Contains(t, r.stderr, "warning: can't tell whether the index is up to date")
+}
+
+func TestShow(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	event := indextest.EventID(4).String()
+	identity := f.path("keys", "content.identity")
+	golden(t, "show.text", must(t, "show", event, "--data", f.dir))
+	golden(t, "show.json", must(t, "show", event, "--data", f.dir, "--format", "json"))
+	golden(t, "show_entries.text", must(t, "show", event, "--data", f.dir, "--entries"))
+	golden(t, "show_content.text", must(t, "show", event, "--data", f.dir, "--content", "--identity", identity))
+
+	var rec struct {
+		EventID    string `json:"event_id"`
+		ContentRaw struct {
+			System json.RawMessage `json:"system_instructions"`
+			Input  json.RawMessage `json:"input_messages"`
+			Output json.RawMessage `json:"output_messages"`
+		} `json:"content_raw"`
+		Entries []struct {
+			Revision int `json:"revision"`
+		} `json:"entries"`
+	}
+	out := must(t, "show", event, "--data", f.dir, "--content", "--identity", identity, "--format", "json", "--entries")
+	require.NoError(t, json.Unmarshal([]byte(out), &rec))
+	require.Equal(t, event, rec.EventID)
+	require.JSONEq(t, `[{"content":"You are a bank clerk.","type":"text"}]`, string(rec.ContentRaw.System))
+	require.JSONEq(t, theResponse, string(rec.ContentRaw.Output))
+	require.Contains(t, string(rec.ContentRaw.Input), "What is the IBAN")
+	require.Len(t, rec.Entries, 2)
+
+	// Sealed or not, the same.
+	f.closeLedger()
+	require.Equal(t, out, must(t, "show", event, "--data", f.dir, "--content", "--identity", identity, "--format", "json", "--entries"))
+
+	none := must(t, "show", indextest.EventID(1).String(), "--data", f.dir, "--content", "--identity", identity)
+	require.Contains(t, none, "The ledger holds no content of this call.")
+
+	other := t.TempDir()
+	must(t, "keygen", "--dir", other, "--only", "content")
+	r := runWith(t, "", "show", event, "--data", f.dir, "--content", "--identity", filepath.Join(other, "content.identity"))
+	require.Equal(t, 2, r.code)
+	require.Empty(t, r.out)
+	require.Regexp(t, `--identity: it does not fit: the prompt is sealed to key [0-9a-f]{16}, and this is the identity of key [0-9a-f]{16}`, r.stderr)
+
+	r = runWith(t, "", "show", event, "--data", f.dir, "--content", "--identity", f.path("keys", "content.pub"))
+	require.Equal(t, 2, r.code)
+	r = runWith(t, "", "show", indextest.EventID(99).String(), "--data", f.dir)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, "no such event in the index")
+}
+
+func TestReindex(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	want := must(t, "search", "--data", f.dir, "--format", "json")
+	// While the collector runs, not.
+	s, err := sqlite.Open(t.Context(), f.path("index", "audit.db"))
+	require.NoError(t, err)
+	r := runWith(t, "", "reindex", "--data", f.dir)
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "is the collector running?")
+	require.NoError(t, s.Close())
+	// From a damaged one, from nothing.
+	require.NoError(t, os.Truncate(f.path("index", "audit.db"), 5000))
+	r = runWith(t, "", "search", "--data", f.dir)
+	require.Equal(t, 2, r.code)
+	f.reindex()
+	require.Equal(t, want, must(t, "search", "--data", f.dir, "--format", "json"))
+	require.NoError(t, os.RemoveAll(f.path("index")))
+	f.reindex()
+	require.Equal(t, want, must(t, "search", "--data", f.dir, "--format", "json"))
+	names, err := os.ReadDir(f.path("index"))
+	require.NoError(t, err)
+	for _, n := range names {
+		require.NotContains(t, n.Name(), "rebuild")
+	}
+	r = runWith(t, "", "reindex", "--data", t.TempDir())
+	require.Equal(t, 2, r.code)
+	require.NoError(t, os.WriteFile(f.path("index", "audit.db"), []byte("somebody's notes"), 0o600))
+	r = runWith(t, "", "reindex", "--data", f.dir)
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "this is no index of Claude Audit")
+}
+
+func TestPlaces(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	want := must(t, "search", "--data", f.dir, "--format", "json")
+	t.Setenv("CLAUDEAUDIT_DATA", f.dir)
+	require.Equal(t, want, must(t, "search", "--format", "json"))
+
+	write := func(text string) string {
+		path := filepath.Join(t.TempDir(), "collector.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	for name, text := range map[string]string{
+		"env with default": "exporters:\n  audit_ledger:\n    directory: ${env:CLAUDEAUDIT_DATA:-./audit-data}/ledger\n  audit_sqlite:\n    path: ${env:CLAUDEAUDIT_DATA:-./audit-data}/index\n    ledger: ${env:CLAUDEAUDIT_DATA}/ledger\n",
+		"default used":     "exporters:\n  audit_ledger/x:\n    directory: ${env:NO_SUCH_VARIABLE:-" + f.dir + "}/ledger\n  audit_sqlite/y:\n    path: " + f.dir + "/index/\n",
+		"sqlite alone":     "exporters:\n  audit_sqlite:\n    path: " + f.path("index", "audit.db") + "\n    ledger: " + f.path("ledger") + "\n    retention_days: 5\n",
+	} {
+		require.Equal(t, want, must(t, "search", "--config", write(text), "--format", "json"), name)
+	}
+	for text, msg := range map[string]string{
+		"exporters:\n  debug:\n": "neither an audit_ledger nor an audit_sqlite exporter",
+		"receivers:\n":           "neither an audit_ledger nor an audit_sqlite exporter",
+		"exporters:\n  audit_ledger/a:\n  audit_ledger/b:\n": "several audit_ledger exporters (audit_ledger/a, audit_ledger/b)",
+		"exporters:\n  audit_sqlite:\n    path: [1]\n":       "exporters::audit_sqlite",
+		"exporters: [":      "",
+		"x: ${http:evil}\n": "",
+	} {
+		r := runWith(t, "", "search", "--config", write(text))
+		require.Equal(t, 2, r.code, text)
+		require.Contains(t, r.stderr, msg)
+	}
+	r := runWith(t, "", "search", "--config", "x", "--data", "y")
+	require.Equal(t, 2, r.code)
+}
+
+func TestKeygen(t *testing.T) {
+	dir := t.TempDir()
+	out := must(t, "keygen", "--dir", filepath.Join(dir, "keys"), "--name", "node-7")
+	require.Contains(t, out, "node-7+")
+	require.NotContains(t, out, "PRIVATE")
+	require.NotContains(t, out, "identity-v1")
+	for name, mode := range map[string]os.FileMode{"checkpoint.key": 0o600, "content.identity": 0o600, "checkpoint.pub": 0o644, "content.pub": 0o644} {
+		st, err := os.Stat(filepath.Join(dir, "keys", name))
+		require.NoError(t, err)
+		require.Equal(t, mode, st.Mode().Perm())
+	}
+	r := runWith(t, "", "keygen", "--dir", filepath.Join(dir, "keys"))
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "keys are never overwritten")
+	must(t, "keygen", "--dir", filepath.Join(dir, "c"), "--only", "checkpoint")
+	must(t, "keygen", "--dir", filepath.Join(dir, "c"), "--only", "content")
+	r = runWith(t, "", "keygen", "--dir", filepath.Join(dir, "d"), "--name", "a b")
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "--name")
+}
+
+func TestHash(t *testing.T) {
+	write := func(text string) string {
+		path := filepath.Join(t.TempDir(), "body.json")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	const (
+		request  = `{"model":"claude-sonnet-4-5","system":"You are terse.","messages":[{"role":"user","content":"Hi"}]}`
+		response = `{"id":"msg_1","type":"message","role":"assistant","content":[{"type":"text","text":"Hello"}],"stop_reason":"end_turn"}`
+	)
+	want := must(t, "hash", write(request), write(response))
+	// Computed with another implementation: printf '%s' '{"messages":[{"parts":[{"content":"Hi","type":"text"}],"role":"user"}],"system":[{"content":"You are terse.","type":"text"}]}' | sha256sum
+	sum := func(s string) string { h := sha256.Sum256([]byte(s)); return hex.EncodeToString(h[:]) }
+	require.Equal(t, "prompt_hash    "+sum(`{"messages":[{"parts":[{"content":"Hi","type":"text"}],"role":"user"}],"system":[{"content":"You are terse.","type":"text"}]}`)+
+		"\nresponse_hash  "+sum(`[{"parts":[{"content":"Hello","type":"text"}],"role":"assistant"}]`)+"\n", want)
+	// The same through Converse, in one object, in another order, by standard input.
+	require.Equal(t, want, must(t, "hash",
+		write(`{"output":{"message":{"role":"assistant","content":[{"text":"Hello"}]}},"stopReason":"end_turn"}`),
+		write(`{"system":[{"text":"You are terse."}],"messages":[{"role":"user","content":[{"text":"Hi"}]}]}`)))
+	r := runWith(t, `{"request":`+request+`,"response":`+response+`}`, "hash")
+	require.Equal(t, result{0, want, ""}, r)
+	r = runWith(t, request, "hash", "--format", "json", "-")
+	require.Equal(t, 0, r.code)
+	require.Regexp(t, `^\{"prompt_hash":"[0-9a-f]{64}","response_hash":null\}\n$`, r.out)
+
+	for name, args := range map[string][]string{
+		"two requests": {write(request), write(request)}, "two responses": {write(response), write(response)},
+		"no JSON": {write("{")}, "no body": {write(`{"a":1}`)}, "no object": {write(`[]`)}, "no file": {"/no/such/file"},
+	} {
+		r := runWith(t, "", append([]string{"hash"}, args...)...)
+		require.Equal(t, 2, r.code, name)
+		require.NotEmpty(t, r.stderr, name)
+	}
+	r = runWith(t, `{"messages":[]}`, "hash")
+	require.Equal(t, 1, r.code)
+	require.Equal(t, "prompt_hash    -\nresponse_hash  -\n", r.out)
+}
+
+func TestUsage(t *testing.T) {
+	f := newFixture(t)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"search", "--status", "fine"}, "must be one of initiated, success, error, blocked, interrupted"},
+		{[]string{"search", "--classification", "SECRET"}, "must be one of PUBLIC, INTERNAL, CONFIDENTIAL, RESTRICTED"},
+		{[]string{"search", "--format", "xml"}, "must be one of table, json, csv"},
+		{[]string{"search", "--from", "yesterday"}, "--from: must be a date such as"},
+		{[]string{"search", "--to", "2026-13-01"}, "--to: must be a date such as"},
+		{[]string{"search", "--from", "2026-11-25", "--to", "2026-11-24"}, "from must be before to"},
+		{[]string{"search", "--limit", "-1"}, "--limit: must be 0 (all) or greater"},
+		{[]string{"search", "--nonsense"}, "unknown flag"},
+		{[]string{"search", "extra"}, "unknown command"},
+		{[]string{"nonsense"}, "unknown command"},
+		{[]string{"show"}, "one argument, EVENT_ID"},
+		{[]string{"show", "abc"}, "EVENT_ID: must be a UUID"},
+		{[]string{"show", indextest.EventID(1).String(), "--content"}, "--identity must name"},
+		{[]string{"search"}, "there is no index"},
+		{[]string{"show", indextest.EventID(1).String()}, "there is no index"},
+	} {
+		r := runWith(t, "", append(tt.args, "--data", f.dir)...)
+		require.Equal(t, 2, r.code, "%v", tt.args)
+		require.Contains(t, r.stderr, tt.want, "%v", tt.args)
+		require.Empty(t, r.out)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		require.NotEmpty(t, must(t, "completion", shell))
+	}
+	for _, tt := range []struct{ flag, want string }{
+		{"--classification", "RESTRICTED"}, {"--status", "interrupted"}, {"--format", "csv"}, {"--kind", "activity"},
+	} {
+		r := runWith(t, "", "__complete", "search", tt.flag, "")
+		require.Equal(t, 0, r.code)
+		require.Contains(t, strings.Split(r.out, "\n"), tt.want)
+	}
+}
+
+func TestTableFits(t *testing.T) {
+	rows := [][]string{{
+		"2026-11-24T00:00:01Z", "a.very.long.user.name@a.very.long.domain.example.com", "application-with-a-name", "claude-sonnet-4-5-20250929",
+		"CONFIDENTIAL", "interrupted", "123456", "4096", "pii.email,pii.iban,record.incomplete", indextest.EventID(1).String(),
+	}}
+	for _, width := range []int{80, 100, 120, 160, 200, 300} {
+		var b strings.Builder
+		require.NoError(t, writeTable(&b, searchColumns, rows, width))
+		for line := range strings.Lines(b.String()) {
+			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), width, line)
+			require.True(t, strings.Contains(line, "EVENT") || strings.Contains(line, rows[0][9]))
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ünïcödé 漢": "plain ünïcödé 漢", "\x1b[31mred": `\u001b[31mred`, "a\nb\tc": `a\nb\tc`, "\u202eabc": `\u202eabc`, "\xff": `\ufffd`,
+	} {
+		require.Equal(t, want, printable(in))
+	}
+}
+
+func TestParseDate(t *testing.T) {
+	day := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		in   string
+		end  bool
+		want time.Time
+	}{
+		{"", true, time.Time{}}, {"2026-11-24", false, day}, {"2026-11-24", true, day.AddDate(0, 0, 1)},
+		{"2026-11-24T01:00:00+01:00", true, day}, {"2026-11-24T00:00:00.5Z", false, day.Add(time.Second / 2)},
+	} {
+		got, err := parseDate(tt.in, tt.end)
+		require.NoError(t, err)
+		require.True(t, tt.want.Equal(got), tt.in)
+	}
+}

@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/index"
+	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
+)
+
+func TestCheck(t *testing.T) {
+	flagged := func(r *audit.Record) { r.PolicyFlags = []string{"a", "b"} }
+	for _, tt := range []struct {
+		name   string
+		tamper string // SQL
+		want   []string
+	}{
+		{"as it should be", "", nil},
+		{"row hidden by another user", "UPDATE records SET user = 1 WHERE id = (1<<40)+2", []string{"entry 2 of a: its record is not what its entries say"}},
+		{"row hidden by another time", "UPDATE records SET ts = 1 WHERE id = (1<<40)+2", []string{"entry 2 of a: its record is not what its entries say"}},
+		{"row removed", "DELETE FROM records WHERE id = (1<<40)+2", []string{"it holds 22 entries, and its records are of 20"}},
+		{"row hidden as a twin", "UPDATE records SET head = 7 WHERE id = (1<<40)+2", []string{"it holds 4 flags, and its records are of 2", "entry 2 of a: its record is hidden as a twin that it isn't"}},
+		{"flag removed", "DELETE FROM flags WHERE record = (1<<40)+2", []string{"entry 2 of a: its record is not found by its flags"}},
+		{"flag added", "INSERT INTO flags VALUES (1, 2, 3)", []string{"it holds 5 flags, and its records are of 4"}},
+		{"entry changed", "UPDATE entries SET line = CAST(replace(CAST(line AS TEXT), 'alice', 'alfie') AS BLOB) WHERE id = (1<<40)+3", nil},
+		{"entry removed", "DELETE FROM entries WHERE id = (1<<40)+3", []string{"entry 3 of a: the index lacks it"}},
+		{"entry added", "INSERT INTO entries SELECT (1<<40)+900, record, line FROM entries WHERE id = (1<<40)+3", []string{"entry 900 of a: the ledger lacks it"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.Close()) }()
+			l := indextest.NewLedger()
+			for i := range 10 {
+				l.Append("a", indextest.Record(i))
+				if i == 2 {
+					l.Append("a", indextest.Record(i, flagged))
+				}
+			}
+			for i := range 10 {
+				l.Append("b", indextest.Record(100+i))
+			}
+			l.Append("b", indextest.Record(200, flagged, func(r *audit.Record) { r.ResponseID = "msg_1" })) // a twin of 1
+			indextest.Apply(t, s, l)
+			if tt.tamper != "" {
+				_, err := s.conn.ExecContext(t.Context(), tt.tamper)
+				require.NoError(t, err)
+			}
+			// What comes after is not taken yet.
+			l.Append("a", indextest.Record(50))
+			got := check(t, s, l)
+			if tt.name == "entry changed" {
+				require.Contains(t, got, "entry 3 of a: the index has it otherwise")
+				return
+			}
+			if tt.want == nil {
+				require.Empty(t, got)
+			}
+			for _, want := range tt.want {
+				require.Contains(t, got, want)
+			}
+		})
+	}
+	t.Run("pruned", func(t *testing.T) {
+		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		l := indextest.NewLedger()
+		for i := range 10 {
+			l.Append("a", indextest.Record(i))
+		}
+		indextest.Apply(t, s, l)
+		_, err = s.Prune(t.Context(), indextest.Record(5).Timestamp, 100)
+		require.NoError(t, err)
+		require.Empty(t, check(t, s, l))
+	})
+}
+
+func check(t *testing.T, s *Store, l *indextest.Ledger) []string {
+	t.Helper()
+	var found []string
+	c, err := s.NewChecker(t.Context(), func(f Finding) { found = append(found, f.String()) })
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	streams, err := l.Streams()
+	require.NoError(t, err)
+	for _, stream := range streams {
+		require.NoError(t, l.Entries(t.Context(), stream, 0, func(seq uint64, line []byte) error {
+			return c.Entry(context.Background(), stream, seq, line)
+		}))
+	}
+	require.NoError(t, c.Finish(t.Context()))
+	require.NoError(t, c.IntegrityCheck(t.Context()))
+	return found
+}
+
+var _ index.Ledger = (*indextest.Ledger)(nil)

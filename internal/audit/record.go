@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/jcs"
 )
 
 // Schema is the value of the record's "schema" member.
@@ -219,18 +221,28 @@ const FlagFieldTooLong = "record.field_too_long"
 
 // Bounds of a record: an entry of the ledger is at most 60 KiB.
 const (
-	MaxField = 1024 // bytes of a text field
-	MaxItems = 64   // elements of a list
+	MaxField = 512 // bytes of a text field, as JSON writes them
+	MaxItems = 32  // elements of a list
 )
+
+// tooLong tells whether JSON needs more than MaxField bytes for s.
+func tooLong(s string) bool {
+	if len(s) > MaxField || 6*len(s) <= MaxField { // an escape has six bytes at the most
+		return len(s) > MaxField
+	}
+	return len(jcs.AppendString(make([]byte, 0, 6*MaxField+2), s)) > MaxField+2
+}
+
+func hashed(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
 
 // bound replaces fields that are too long by their hash, and cuts lists.
 func (r *Record) bound() (long bool) {
 	for i := range strAttrs {
-		f := strAttrs[i].field(r)
-		if len(*f) > MaxField {
-			sum := sha256.Sum256([]byte(*f))
-			*f = "sha256:" + hex.EncodeToString(sum[:])
-			long = true
+		if f := strAttrs[i].field(r); tooLong(*f) {
+			*f, long = hashed(*f), true
 		}
 	}
 	for i := range listAttrs {
@@ -238,13 +250,18 @@ func (r *Record) bound() (long bool) {
 		if len(*l) > MaxItems {
 			*l, long = (*l)[:MaxItems:MaxItems], true
 		}
+		for j, e := range *l {
+			if tooLong(e) {
+				(*l)[j], long = hashed(e), true
+			}
+		}
 	}
 	if len(r.Unparsed) > MaxItems {
 		r.Unparsed, long = r.Unparsed[:MaxItems:MaxItems], true
 	}
 	for i, u := range r.Unparsed {
-		if len(u.Key) > MaxField {
-			r.Unparsed[i].Key, long = u.Key[:MaxField], true
+		if tooLong(u.Key) {
+			r.Unparsed[i].Key, long = hashed(u.Key), true
 		}
 	}
 	if len(r.Detections) > MaxItems {

@@ -95,12 +95,31 @@ func TestNullsAreNeverInvented(t *testing.T) {
 func TestFieldsAreBounded(t *testing.T) {
 	r := full()
 	r.UserID = strings.Repeat("u", 60<<20)
-	r.Source.Spans = make([]string, 10_000)
+	r.SessionID = strings.Repeat("\x01", 200)
+	r.ApplicationID = strings.Repeat("a", MaxField)
 	r.Unparsed = []Unparsed{{Key: strings.Repeat("k", 5_000)}}
 	r.Complete()
 	require.True(t, strings.HasPrefix(r.UserID, "sha256:"))
+	require.True(t, strings.HasPrefix(r.SessionID, "sha256:"), "200 control characters are 1200 bytes of JSON")
+	require.Len(t, r.ApplicationID, MaxField)
 	require.Contains(t, r.PolicyFlags, FlagFieldTooLong)
-	require.Less(t, len(r.AppendJSON(nil)), 60<<10)
+
+	// The worst record fits an entry of the ledger.
+	worst := full()
+	for i := range strAttrs {
+		*strAttrs[i].field(&worst) = strings.Repeat("x", MaxField)
+	}
+	for i := range listAttrs {
+		for range 10_000 {
+			*listAttrs[i].field(&worst) = append(*listAttrs[i].field(&worst), strings.Repeat("\x01", 1000))
+		}
+	}
+	for range 10_000 {
+		worst.Unparsed = append(worst.Unparsed, Unparsed{Key: strings.Repeat("k", 5_000), SHA256: strings.Repeat("a", 64), Reason: "invalid_json"})
+		worst.Detections = append(worst.Detections, Detection{Type: "email", Confidence: "high"})
+	}
+	worst.Complete()
+	require.Less(t, len(worst.AppendJSON(nil)), 60<<10)
 }
 
 func TestParseRecordRefuses(t *testing.T) {

@@ -21,7 +21,8 @@ func (b *batch) claimTurn(c *call, in *Item, o *Observation) {
 	}
 	t := b.enterTurn(c, in, true, o.Carrier)
 	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 && !c.adopted && len(in.Content.Messages) == 0 {
-		o.Content.System, o.Content.Input = t.prompt.Encoded.System, t.prompt.Encoded.Input
+		prompt := b.copyOf(t.prompt.Encoded)
+		o.Content.System, o.Content.Input = prompt.System, prompt.Input
 		if c.typed == "" {
 			c.typed = promptOf(t, c)
 		}
@@ -54,7 +55,7 @@ func (b *batch) retellPrompt(t *turn, c *call, carrier int) {
 	if c.typed == promptOf(t, c) {
 		return // its own observation has it
 	}
-	o := Observation{Record: newRecord(c.id, t.prompt, b.signal), Content: t.prompt.Encoded, Carrier: carrier}
+	o := Observation{Record: newRecord(c.id, t.prompt, b.signal), Content: b.copyOf(t.prompt.Encoded), Carrier: carrier}
 	setPrompt(&o.Record, t.prompt, promptOf(t, c))
 	tellWho(&o.Record, &t.prompt.Who, &context{})
 	o.Record.Kind = audit.KindInteraction
@@ -220,7 +221,7 @@ func (b *batch) tellChildren(carrier int, in *Item) {
 	children := slices.Clone(b.w.under[spanKey(in.TraceID, in.SpanID)])
 	slices.SortStableFunc(children, func(x, y *call) int { return cmp.Compare(firstStart(x), firstStart(y)) })
 	for n, c := range children {
-		o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: carrier}
+		o := Observation{Record: newRecord(c.id, in, b.signal), Content: b.copyOf(in.Encoded), Carrier: carrier}
 		label := genai.ContentUserPromptOnly
 		if n > 0 {
 			label = genai.ContentUserPromptOfTurn

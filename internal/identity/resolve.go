@@ -83,9 +83,25 @@ type batch struct {
 	items  []Item
 	signal string
 	res    Result
+	// copied is how many bytes of content the request's observations repeat.
+	copied int64
 	// joined are the calls that single messages of this request belong to, with
 	// the place of the last of them.
 	joined []joinedCall
+}
+
+// maxCopied bounds the content that one request's observations repeat, in
+// bytes: a prompt is kept with each call of its turn, and a turn can have many. Beyond
+// it a call has the prompt's hash; the turn's first call has the content.
+const maxCopied = 8 << 20
+
+// copyOf is the content to repeat in another observation, as far as there is room.
+func (b *batch) copyOf(e Encoded) Encoded {
+	if n := e.size(); b.copied+n <= maxCopied {
+		b.copied += n
+		return e
+	}
+	return Encoded{PromptHash: e.PromptHash, ResponseHash: e.ResponseHash}
 }
 
 type joinedCall struct {

@@ -51,6 +51,7 @@ const (
 	maxNodesOfTrace = 10_000
 	maxCallsOfTrace = 10_000
 	maxParts        = 4_096 // message events of one call
+	maxPartBytes    = 32 << 20
 	maxCallsOfTurn  = 1_024
 )
 
@@ -558,6 +559,10 @@ func better(a, b int) bool { return a > 0 && (b == 0 || a < b) }
 
 func (w *Window) hold(c *call, p part, size int64) {
 	c.more()
+	if c.partBytes+size > maxPartBytes {
+		c.partsLost = true
+		w.release(c)
+	}
 	c.parts = append(c.parts, p)
 	c.partBytes += size
 	w.heldSize += size

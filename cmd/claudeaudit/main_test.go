@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
@@ -60,7 +61,9 @@ func golden(t *testing.T, name, got string) {
 	} {
 		got = regexp.MustCompile(c.re).ReplaceAllString(got, c.with)
 	}
+	got = regexp.MustCompile(`\b\d+ bytes read in [0-9.]+m?s`).ReplaceAllString(got, "BYTES read in TIME")
 	// The CSV's columns of the same.
+	got = regexp.MustCompile(`(?m),[0-9a-f]{16},`).ReplaceAllString(got, ",KEYID,")
 	got = regexp.MustCompile(`(?m)\b[0-9a-f]{64}\b`).ReplaceAllString(got, "HASH64")
 	path := filepath.Join("testdata", name)
 	if *update {
@@ -325,6 +328,123 @@ func TestShow(t *testing.T) {
 	r = runWith(t, "", "show", indextest.EventID(99).String(), "--data", f.dir)
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.stderr, "no such event in the index")
+}
+
+func TestVerify(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	r := runWith(t, "", "verify", "--data", f.dir)
+	require.Equal(t, 0, r.code, r.stderr)
+	require.Contains(t, r.out, "completeness  open")
+	f.closeLedger()
+	r = runWith(t, "", "verify", "--data", f.dir, "--index")
+	require.Equal(t, 0, r.code, r.stderr)
+	golden(t, "verify.text", strings.ReplaceAll(r.out, f.dir, "DATA"))
+
+	type verdict struct {
+		Integrity, Completeness string
+		Entries                 int
+		FirstBad                *struct {
+			Kind, Object, Detail string
+		} `json:"first_bad"`
+		Index *struct {
+			Verdict  string
+			Problems []string
+		}
+		Streams []struct{ Origin string }
+	}
+	ask := func(code int, args ...string) verdict {
+		t.Helper()
+		r := runWith(t, "", append([]string{"verify", "--format", "json"}, args...)...)
+		require.Equal(t, code, r.code, "%s%s", r.out, r.stderr)
+		var v verdict
+		require.NoError(t, json.Unmarshal([]byte(r.out), &v))
+		return v
+	}
+	v := ask(0, "--data", f.dir)
+	require.Equal(t, "intact", v.Integrity)
+	require.Equal(t, "complete", v.Completeness)
+	require.Equal(t, 6, v.Entries)
+	require.Nil(t, v.FirstBad)
+
+	// By path: the ledger's folder, its store, a copy elsewhere.
+	key, witness := f.path("keys", "checkpoint.pub"), f.path("witness", "checkpoints")
+	require.Equal(t, "intact", ask(0, f.path("ledger")).Integrity)
+	require.Equal(t, "intact", ask(0, f.path("ledger", "store")).Integrity)
+	elsewhere := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.CopyFS(elsewhere, os.DirFS(f.path("ledger", "store"))))
+	require.Equal(t, "unchecked", ask(2, elsewhere).Integrity)
+	require.Equal(t, "intact", ask(0, elsewhere, "--public-key", key, "--checkpoints", witness).Integrity)
+	text, err := os.ReadFile(key)
+	require.NoError(t, err)
+	require.Equal(t, "intact", ask(0, elsewhere, "--public-key", strings.TrimSpace(string(text))).Integrity)
+
+	other := t.TempDir()
+	must(t, "keygen", "--dir", other)
+	v = ask(1, "--data", f.dir, "--public-key", filepath.Join(other, "checkpoint.pub"))
+	require.Equal(t, "bad", v.Integrity)
+
+	var segment string
+	require.NoError(t, filepath.WalkDir(f.path("ledger"), func(path string, _ os.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".ndjson.zst") {
+			segment = path
+		}
+		return err
+	}))
+	whole, err := os.ReadFile(segment)
+	require.NoError(t, err)
+	bad := bytes.Clone(whole)
+	bad[len(bad)/2] ^= 1
+	require.NoError(t, os.Chmod(segment, 0o600))
+	require.NoError(t, os.WriteFile(segment, bad, 0o600))
+	v = ask(1, "--data", f.dir)
+	require.Equal(t, "bad", v.Integrity)
+	require.Contains(t, v.FirstBad.Object, filepath.Base(segment))
+	r = runWith(t, "", "verify", "--data", f.dir)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.out, "first bad place: ")
+	require.NoError(t, os.WriteFile(segment, whole, 0o600))
+	ask(0, "--data", f.dir)
+
+	// The copies of checkpoints that the collector keeps are gone.
+	require.NoError(t, os.Rename(witness, witness+".away"))
+	v = ask(1, "--data", f.dir)
+	require.Equal(t, "bad", v.Integrity)
+	require.Equal(t, witness, v.FirstBad.Object)
+	require.NoError(t, os.Rename(witness+".away", witness))
+
+	for _, args := range [][]string{
+		{"--data", t.TempDir()}, {t.TempDir()}, {"s3://bucket/ledger"}, {f.path("ledger"), "--public-key", "/no/such/file"},
+		{f.path("ledger"), "--public-key", f.path("keys", "checkpoint.key")}, {f.path("ledger"), "--checkpoints", "/no/such/file"}, {"a", "b"},
+		{f.path("ledger"), "--index=/no/such/file"},
+	} {
+		r := runWith(t, "", append([]string{"verify"}, args...)...)
+		require.Equal(t, 2, r.code, "%v: %s", args, r.out)
+		require.NotEmpty(t, r.stderr)
+	}
+}
+
+func TestVerifyIndex(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	f.closeLedger()
+	path := f.path("index", "audit.db")
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	// Somebody hides what they did.
+	_, err = db.ExecContext(t.Context(), "DELETE FROM records WHERE id = (SELECT max(id) FROM records)")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	r := runWith(t, "", "verify", "--data", f.dir)
+	require.Equal(t, 0, r.code)
+	r = runWith(t, "", "verify", "--data", f.dir, "--index="+path)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.out, "index         differs")
+	require.Contains(t, r.out, "integrity     intact")
+	f.reindex()
+	r = runWith(t, "", "verify", "--data", f.dir, "--index")
+	require.Equal(t, 0, r.code)
+	require.Contains(t, r.out, "index         holds")
 }
 
 func TestReindex(t *testing.T) {

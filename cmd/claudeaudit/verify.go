@@ -1,0 +1,381 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+)
+
+// maxShown bounds the problems that are printed for people.
+const maxShown = 20
+
+// maxIndexFindings bounds what is kept of an index that differs.
+const maxIndexFindings = 1000
+
+type verifyOptions struct {
+	path        string
+	publicKeys  []string
+	checkpoints []string
+	index       string
+	contentless bool
+	format      string
+}
+
+func (a *app) newVerify() *cobra.Command {
+	var o verifyOptions
+	format := choice{value: formatText, allowed: []string{formatText, formatJSON}}
+	cmd := &cobra.Command{
+		Use:   "verify [PATH]",
+		Short: "Verify a ledger",
+		Long: `Verify a ledger: the claims of its streams, every name and count, the chain and
+the tree of hashes, every checkpoint's signature, the copies of checkpoints
+kept elsewhere, the encrypted content, and what is not sealed yet. It may run
+while the collector writes.
+
+There are two verdicts. Integrity: what is there was written so, in that order.
+Completeness: nothing that was there is gone. Each is shown with what it rests
+on. Integrity rests on the public key, so take it from somewhere that whoever
+can change the ledger can't change; completeness on copies of checkpoints kept
+in such a place.
+
+Without PATH the ledger is that of the data folder or the configuration, with
+keys/checkpoint.pub and witness/checkpoints. With PATH, a ledger's folder or
+its store alone, they are taken from beside it when they are there.
+
+Exit codes: 0 everything holds; 1 evidence is bad; 2 it could not be checked,
+for example without a public key. "open" completeness, a tail that no
+checkpoint covers yet, is in order while the collector runs.
+
+--index also compares the index: that it holds the ledger's entries and no
+others, and that what searches go by is what they say.`,
+		Example: `  claudeaudit verify
+  claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.path = args[0]
+			}
+			o.format = format.value
+			return a.verify(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&o.publicKeys, "public-key", nil, "`file` with the checkpoint key's public half, or its text; may be repeated")
+	f.StringArrayVar(&o.checkpoints, "checkpoints", nil, "`file` with copies of checkpoints kept elsewhere; may be repeated")
+	f.StringVar(&o.index, "index", "", "index `file` to compare; without a value that of the data folder")
+	f.Lookup("index").NoOptDefVal = defaultIndex
+	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
+	addChoice(cmd, &format, "format", "output format")
+	return cmd
+}
+
+// defaultIndex stands for --index without a value.
+const defaultIndex = "<default>"
+
+// report is what verify finds, as --format json shows it.
+type report struct {
+	*ledger.Report
+	Path       string       `json:"path"`
+	PublicKeys []string     `json:"public_keys"`
+	KeysFrom   []string     `json:"public_keys_from"`
+	Witnesses  []string     `json:"checkpoints_from"`
+	Index      *indexReport `json:"index,omitempty"`
+	FirstBad   *firstBad    `json:"first_bad,omitempty"`
+}
+
+// firstBad is the first bad place, and what is wrong there.
+type firstBad struct {
+	ledger.Problem
+}
+
+type indexReport struct {
+	Path     string   `json:"path"`
+	Verdict  string   `json:"verdict"` // holds, differs
+	Problems []string `json:"problems"`
+	More     int      `json:"more_problems,omitempty"`
+}
+
+// evidence is what a verification is held against.
+type evidence struct {
+	dir       string
+	keys      []string
+	keysFrom  []string
+	witnesses []string
+	missing   []ledger.Problem // what ought to be there and is not
+	index     string
+}
+
+func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, error) {
+	var e evidence
+	var p places
+	if o.path == "" {
+		var err error
+		if p, err = a.where.find(ctx); err != nil {
+			return e, err
+		}
+		e.dir = p.ledger
+	} else {
+		if strings.Contains(o.path, "://") {
+			return e, errors.New("PATH: must be a local folder")
+		}
+		e.dir = o.path
+		dir, err := filepath.Abs(o.path)
+		if err != nil {
+			return e, fmt.Errorf("PATH: %w", err)
+		}
+		if filepath.Base(dir) == "store" {
+			dir = filepath.Dir(dir)
+		}
+		p = placesBeside(dir, filepath.Join(filepath.Dir(dir), "index", "audit.db"))
+	}
+	e.index = p.index
+	if err := e.findKeys(o, p); err != nil {
+		return e, err
+	}
+	if len(o.checkpoints) > 0 {
+		e.witnesses = o.checkpoints
+		return e, nil
+	}
+	for _, w := range p.witness {
+		_, err := os.Stat(w)
+		switch {
+		case err == nil:
+			e.witnesses = append(e.witnesses, w)
+		case !errors.Is(err, fs.ErrNotExist):
+			return e, fmt.Errorf("copies of checkpoints: %w", err)
+		case o.path == "":
+			// The collector makes it at its first start.
+			e.missing = append(e.missing, ledger.Problem{
+				Kind: ledger.KindNotWitnessed, Object: w, Detail: "the file with copies of the checkpoints is not there",
+			})
+		}
+	}
+	return e, nil
+}
+
+func (e *evidence) findKeys(o verifyOptions, p places) error {
+	named := o.publicKeys
+	if len(named) == 0 {
+		path := filepath.Join(p.keys, "checkpoint.pub")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		named = []string{path}
+	}
+	var err error
+	e.keys, e.keysFrom, err = loadPublicKeys(named)
+	return err
+}
+
+// loadPublicKeys reads keys by file name or as text.
+func loadPublicKeys(named []string) (keys, from []string, err error) {
+	for _, k := range named {
+		if _, err := note.NewVerifier(k); err == nil {
+			keys, from = append(keys, k), append(from, "the command line")
+			continue
+		}
+		loaded, err := seal.LoadVerifierKeys(k)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--public-key: must be a file with a key that \"claudeaudit keygen\" made, or its text: %w", err)
+		}
+		keys = append(keys, loaded...)
+		from = append(from, k)
+	}
+	return keys, from, nil
+}
+
+func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
+	e, err := a.findEvidence(ctx, o)
+	if err != nil {
+		return err
+	}
+	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
+	opts := ledger.VerifyOptions{
+		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless,
+	}
+	bar := newProgress(a.err, -1, "verifying", "bytes")
+	var done int64
+	opts.Progress = func(read, total int64) {
+		bar.setTotal(total)
+		bar.add(int(read - done))
+		done = read
+	}
+	var check *indexCheck
+	if o.index != "" {
+		if o.index != defaultIndex {
+			e.index = o.index
+		}
+		if check, err = newIndexCheck(ctx, e); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, check.close()) }()
+		opts.OnEntry = func(stream string, seq uint64, line []byte) error {
+			return check.checker.Entry(ctx, stream, seq, line)
+		}
+	}
+	r.Report, err = ledger.Verify(ctx, opts)
+	bar.finish()
+	if err != nil {
+		return err
+	}
+	if len(e.missing) > 0 {
+		r.Problems = append(r.Problems, e.missing...)
+		r.Integrity, r.Completeness = ledger.Bad, ledger.Incomplete
+	}
+	if check != nil {
+		if r.Index, err = check.finish(ctx); err != nil {
+			return err
+		}
+	}
+	if len(r.Problems) > 0 {
+		r.FirstBad = &firstBad{r.Problems[0]}
+	}
+	if o.format == formatJSON {
+		err = r.writeJSON(a)
+	} else {
+		err = r.writeText(a)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return r.outcome()
+}
+
+// outcome is the exit code: bad evidence before what could not be checked.
+func (r *report) outcome() error {
+	switch {
+	case r.Integrity == ledger.Bad, r.Completeness == ledger.Incomplete && len(r.Problems) > 0,
+		r.Index != nil && r.Index.Verdict != indexHolds:
+		return negative{errSaid}
+	case r.Integrity != ledger.Intact:
+		return errors.New("the ledger could not be checked: name the public key with --public-key")
+	}
+	return nil
+}
+
+func (r *report) writeJSON(a *app) error {
+	if r.PublicKeys == nil {
+		r.PublicKeys = []string{}
+	}
+	if r.KeysFrom == nil {
+		r.KeysFrom = []string{}
+	}
+	if r.Witnesses == nil {
+		r.Witnesses = []string{}
+	}
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+func (r *report) writeText(a *app) error {
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	say("ledger        %s\n", printable(r.Path))
+	for _, s := range r.Streams {
+		say("stream        %s: %d entries, %d sealed in %d segments, %d under %d checkpoints, %d witnessed\n",
+			printable(s.Origin), s.Entries, s.Sealed, s.Segments, s.Covered, s.Checkpoints, s.Witnessed)
+	}
+	if len(r.Streams) == 0 {
+		say("stream        none\n")
+	}
+	say("content       %d, of which %d read", r.Contents, r.ContentsRead)
+	if r.Missing > 0 {
+		say(", %d gone", r.Missing)
+	}
+	say("\n\n")
+	say("integrity     %s\n", r.Integrity)
+	if len(r.KeysFrom) > 0 {
+		say("  rests on    the public key in %s\n", printable(strings.Join(r.KeysFrom, ", ")))
+	}
+	for _, u := range r.Unchecked {
+		say("  unchecked   %s\n", printable(u))
+	}
+	say("completeness  %s\n", r.Completeness)
+	if len(r.Witnesses) > 0 {
+		say("  rests on    copies of checkpoints in %s\n", printable(strings.Join(r.Witnesses, ", ")))
+	}
+	for _, n := range r.Notes[:min(len(r.Notes), maxShown)] {
+		say("  note        %s\n", printable(n.String()))
+	}
+	if r.Index != nil {
+		say("index         %s: %s\n", r.Index.Verdict, printable(r.Index.Path))
+		for _, p := range r.Index.Problems[:min(len(r.Index.Problems), maxShown)] {
+			say("  differs     %s\n", printable(p))
+		}
+		if n := max(len(r.Index.Problems)-maxShown, 0) + r.Index.More; n > 0 {
+			say("  and %d more\n", n)
+		}
+	}
+	if len(r.Problems) > 0 {
+		say("\nfirst bad place: %s\n", printable(r.Problems[0].String()))
+		for _, p := range r.Problems[1:min(len(r.Problems), maxShown)] {
+			say("  also: %s\n", printable(p.String()))
+		}
+		if n := max(len(r.Problems)-maxShown, 0) + r.MoreProblems; n > 0 {
+			say("  and %d more\n", n)
+		}
+	}
+	say("\n%d entries, %d bytes read in %s\n", r.Entries, r.Bytes, r.Elapsed.Round(time.Millisecond))
+	_, err := a.out.Write([]byte(b.String()))
+	return err
+}
+
+const (
+	indexHolds   = "holds"
+	indexDiffers = "differs"
+)
+
+// indexCheck compares an index while the ledger is verified.
+type indexCheck struct {
+	reader  *sqlite.Reader
+	checker *sqlite.Checker
+	report  indexReport
+}
+
+func newIndexCheck(ctx context.Context, e evidence) (*indexCheck, error) {
+	r, err := openIndex(ctx, places{index: e.index})
+	if err != nil {
+		return nil, err
+	}
+	c := &indexCheck{reader: r, report: indexReport{Path: e.index, Problems: []string{}}}
+	c.checker, err = r.NewChecker(ctx, func(f sqlite.Finding) {
+		if len(c.report.Problems) == maxIndexFindings {
+			c.report.More++
+			return
+		}
+		c.report.Problems = append(c.report.Problems, f.String())
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return c, nil
+}
+
+func (c *indexCheck) finish(ctx context.Context) (*indexReport, error) {
+	if err := errors.Join(c.checker.Finish(ctx), c.checker.IntegrityCheck(ctx)); err != nil {
+		return nil, err
+	}
+	c.report.Verdict = indexHolds
+	if len(c.report.Problems) > 0 {
+		c.report.Verdict = indexDiffers
+	}
+	return &c.report, nil
+}
+
+func (c *indexCheck) close() error {
+	return errors.Join(c.checker.Close(), c.reader.Close())
+}

@@ -1,0 +1,804 @@
+package injection
+
+import "strings"
+
+type scorer struct {
+	text   string
+	origin Origin
+	z      tokenizer
+	e      evidence
+}
+
+const reach = 9 // tokens between a verb and what it acts on
+
+func (s *scorer) window() {
+	t := s.z.toks
+	for i := range t {
+		c := t[i].class
+		if c&(cIgnore|cDrop) != 0 {
+			s.override(i)
+		}
+		if c&cOff != 0 {
+			s.switchedOff(i)
+		}
+		if c&(cInstr|cRule|cThing|cAll) != 0 {
+			s.disclose(i)
+		}
+		if c&cNew != 0 {
+			s.fresh(i)
+		}
+		if c&(cFirst|cOnly) != 0 {
+			s.priority(i)
+		}
+		if c&(cFree|cLimit|cSafety|cJail|cHarm|cBound|cRefuse|cAI|cThreat|cOpposite|cMode) != 0 {
+			s.persona(i)
+		}
+		if c&cSend != 0 {
+			s.send(i)
+		}
+		if c&(cCovert|cExec|cAI) != 0 {
+			s.abuse(i)
+		}
+	}
+}
+
+// around is the span of tokens of the sentence of token i, at most n each way.
+func (s *scorer) around(i, before, after int) (int, int) {
+	t := s.z.toks
+	from, to := i, i+1
+	for from > 0 && i-from < before && t[from-1].sentence == t[i].sentence {
+		from--
+	}
+	for to < len(t) && to-i <= after && t[to].sentence == t[i].sentence {
+		to++
+	}
+	return from, to
+}
+
+// near joins the classes of tokens [from, to).
+func (s *scorer) near(from, to int) (c class) {
+	for _, t := range s.z.toks[max(from, 0):min(to, len(s.z.toks))] {
+		c |= t.class
+	}
+	return c
+}
+
+// position weighs whether token i is said to the model: 1 in the imperative, 0
+// negated, little with another subject.
+func (s *scorer) position(i int) float32 {
+	t := s.z.toks
+	if t[i].is(cForeign) {
+		from, to := s.around(i, 4, 3)
+		if c := s.near(from, i) | s.near(i+1, to); c&cNot != 0 && c&cForeign != 0 && s.near(from, to)&cNo == 0 {
+			return 0.2
+		}
+		return 1
+	}
+	if i == 0 || t[i-1].sentence != t[i].sentence {
+		return 1
+	}
+	p := t[i-1]
+	if t[i].punct != 0 && t[i].punct != '\'' {
+		return 1
+	}
+	switch {
+	case p.is(cNot):
+		return 0
+	case p.is(cI | cThey):
+		// "I ignore" but "you that ignore"
+		return 0.2
+	case p.is(cPolite | cYou | cAI | cSystem):
+		if p.is(cYou) && i >= 2 && t[i-2].is(cAsk) {
+			return 0.3
+		}
+		return 1
+	case p.is(cTo):
+		from, _ := s.around(i, 8, 0)
+		c := s.near(from, i-1)
+		switch {
+		case c&cNot != 0 && c&cYou == 0, c&(cTalk|cAsk|cGuard) != 0, c&cThey != 0 && c&cYou == 0:
+			return 0.2
+		case c&(cYou|cYour|cAI) != 0:
+			return 1
+		case c&cI != 0:
+			return 0.4
+		}
+		return 0.6
+	case p.is(cModal):
+		from, _ := s.around(i, 5, 0)
+		c := s.near(from, i)
+		switch {
+		case c&(cI|cThey) != 0 && c&cYou == 0:
+			return 0.2
+		case c&(cYou|cAI|cSystem) != 0:
+			return 1
+		}
+		return 0.6
+	}
+	// an adverb between
+	from, _ := s.around(i, 3, 0)
+	c := s.near(from, i)
+	switch {
+	case c&cNot != 0:
+		return 0
+	case c&(cI|cThey) != 0:
+		return 0.25
+	case c&(cPolite|cYou|cModal) != 0:
+		return 0.9
+	}
+	return 0.6
+}
+
+// talk weighs down what is said about attacks rather than as one.
+func (s *scorer) talk(i int) float32 {
+	t := s.z.toks
+	from, to := s.around(i, 24, 12)
+	w := float32(1)
+	talks, asks := 0, 0
+	for k := from; k < to; k++ {
+		if t[k].is(cTalk) {
+			talks++
+		}
+		if k < i && t[k].is(cGuard|cAsk) {
+			asks++
+		}
+	}
+	quoted := s.quoted(i)
+	switch {
+	case talks > 0 && quoted:
+		w = 0.15
+	case talks > 0:
+		w = 0.35
+	case asks > 0 && quoted:
+		w = 0.4
+	case asks > 0:
+		w = 0.6
+	}
+	// the sentences before and after
+	far := 0
+	for k := max(0, i-45); k < min(len(t), i+30); k++ {
+		if t[k].is(cTalk) {
+			far++
+		}
+	}
+	switch {
+	case far >= 2 && quoted:
+		w = min(w, 0.3)
+	case far >= 3:
+		w = min(w, 0.5)
+	case far >= 1 && quoted:
+		w = min(w, 0.55)
+	}
+	return w
+}
+
+// quoted tells that token i stands in quotation marks or backticks of its line.
+func (s *scorer) quoted(i int) bool {
+	at := int(s.z.toks[i].start)
+	from := max(0, at-160)
+	line := s.text[from:at]
+	if k := strings.LastIndexByte(line, '\n'); k >= 0 {
+		line = line[k+1:]
+	}
+	rest := s.text[at:min(len(s.text), at+200)]
+	if k := strings.IndexByte(rest, '\n'); k >= 0 {
+		rest = rest[:k]
+	}
+	switch {
+	case strings.Count(line, `"`)%2 == 1 && strings.Contains(rest, `"`):
+		return true
+	case strings.Count(line, "`")%2 == 1 && strings.Contains(rest, "`"):
+		return true
+	case strings.Count(line, "“") > strings.Count(line, "”") && strings.Contains(rest, "”"):
+		return true
+	case strings.Count(line, "«") > strings.Count(line, "»"), strings.Count(line, "„") > strings.Count(line, "“"):
+		return true
+	}
+	// single quotation marks open after a space
+	open := strings.Count(line, " '") + strings.Count(line, "('")
+	if strings.HasPrefix(line, "'") {
+		open++
+	}
+	return open > 0 && strings.Contains(rest, "'")
+}
+
+// override: a verb that sets aside, before something that steers the model.
+func (s *scorer) override(i int) {
+	t := s.z.toks
+	from, to := s.around(i, 10, reach+5)
+	strong := t[i].is(cIgnore)
+	foreign := t[i].is(cForeign)
+	object, at := class(0), -1
+	var mods class
+	for k := i + 1; k < to && k <= i+reach; k++ {
+		c := t[k].class
+		if o := c & (cInstr | cRule | cSafety | cLimit | cThing); o != 0 {
+			// "previous system prompt", "safety rules": the last noun of the group counts, the others modify
+			if object == 0 || k == at+1 {
+				if object&cInstr == 0 || o&cInstr != 0 {
+					mods |= object
+					object, at = o, k
+				}
+				mods |= c
+				continue
+			}
+			break
+		}
+		if at >= 0 && k > at+1 {
+			break
+		}
+		mods |= c
+	}
+	if object == 0 && foreign {
+		for k := i - 1; k >= from; k-- {
+			if o := t[k].class & (cInstr | cRule | cSafety | cLimit | cThing); o != 0 {
+				object, at = o, k
+				mods |= s.near(max(from, k-5), k+1)
+				break
+			}
+		}
+	}
+	if at > i {
+		mods |= s.near(at+1, min(to, at+6)) & (cPrior | cGiven | cYou | cAI)
+	}
+	factor := s.position(i) * s.talk(i)
+	if factor == 0 {
+		return
+	}
+	end := t[i].end
+	if at > i {
+		end = t[at].end
+	}
+	yours := mods&(cYour|cAI|cYou) != 0
+	w := float32(0)
+	switch {
+	case mods&cMy != 0 && mods&(cPrior|cYour) == 0 && object&cInstr == 0:
+	case object&cInstr != 0 && strong:
+		w = 0.65
+		if mods&(cPrior|cAll|cGiven|cHidden) != 0 || yours || mods&(cSystem|cSafety) != 0 {
+			w = 1.05
+		}
+	case object&cInstr != 0:
+		w = 0.2
+		if yours {
+			w += 0.45
+		}
+		if mods&cSystem != 0 {
+			w += 0.4
+		}
+		if mods&cPrior != 0 {
+			w += 0.3
+		}
+		if mods&cAll != 0 {
+			w += 0.2
+		}
+	case object&(cRule|cLimit|cSafety) != 0:
+		if strong {
+			w = 0.4
+		}
+		if yours {
+			w += 0.35
+		}
+		if mods&(cPrior|cGiven) != 0 {
+			w += 0.35
+		}
+		if mods&cSafety != 0 {
+			w += 0.3
+		}
+		if mods&cLimit != 0 {
+			w += 0.1
+		}
+		if mods&cAll != 0 {
+			w += 0.2
+		}
+	case object&cThing != 0 && strong:
+		w = 0.15
+		if mods&cPrior != 0 {
+			w += 0.4
+		}
+		if yours {
+			w += 0.35
+		}
+		if mods&cAll != 0 {
+			w += 0.25
+		}
+		if mods&cGiven != 0 {
+			w += 0.2
+		}
+	case object&cThing != 0:
+		if mods&cPrior != 0 && yours {
+			w = 0.4
+		} else if mods&cPrior != 0 {
+			w = 0.25
+		}
+	case strong:
+		w = s.overrideBare(i, to)
+	}
+	s.e.add(kOverride, "override", w*factor, t[i].start, end)
+	// forget that you are an assistant
+	if strong {
+		for k := i + 1; k < min(to, i+7); k++ {
+			if t[k].is(cYou) && s.near(k+1, min(to, k+6))&cAI != 0 {
+				s.e.add(kOverride, "forget-what-you-are", 0.8*factor, t[i].start, t[k].end)
+			}
+		}
+	}
+	// what else comes with it
+	if w > 0.3 && factor > 0.5 {
+		ahead := s.near(i+1, i+40)
+		if ahead&(cNew|cInstead) != 0 {
+			s.e.add(kOverride, "then-new", 0.25, t[i].start, end)
+		}
+		if ahead&(cReveal|cShow|cReply) != 0 {
+			s.e.add(kOverride, "then-output", 0.15, t[i].start, end)
+		}
+		if ahead&(cFree|cJail) != 0 || ahead&cNo != 0 && ahead&(cLimit|cSafety) != 0 {
+			s.e.add(kOverride, "then-free", 0.3, t[i].start, end)
+		}
+	}
+}
+
+// overrideBare weighs verbs whose object is no noun: "ignore the above and say",
+// "forget everything you were told".
+func (s *scorer) overrideBare(i, to int) float32 {
+	t := s.z.toks
+	var all, prior, given, you bool
+	last := i
+	for k := i + 1; k < to && k <= i+8; k++ {
+		c := t[k].class
+		switch {
+		case c&cPrior != 0:
+			prior, last = true, k
+		case c&cAll != 0:
+			all, last = true, k
+		case c&cGiven != 0:
+			given, last = true, k
+		case c&(cYou|cAI|cI) != 0:
+			you = true
+		}
+		if w := s.word(k); w == "about" || w == "but" {
+			return 0.1
+		}
+	}
+	ends := last+1 >= to || t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
+	foreign := t[i].is(cForeign)
+	switch {
+	case all && prior && ends, all && given && you, all && prior && foreign:
+		return 0.95
+	case prior && ends && last-i <= 3:
+		return 0.75
+	case all && you && ends:
+		return 0.4
+	case all && last == i+1 && ends:
+		return 0.35
+	}
+	return 0
+}
+
+func (s *scorer) word(i int) string {
+	t := s.z.toks[i]
+	return lower(s.text[t.start:min(t.end, t.start+maxWord)])
+}
+
+// switchedOff: what holds the model back is said to be off.
+func (s *scorer) switchedOff(i int) {
+	t := s.z.toks
+	from, to := s.around(i, 9, 7)
+	c := s.near(from, to)
+	if c&cNot != 0 && !t[i].is(cNot) && s.near(i-2, i)&cNot != 0 && c&cMode == 0 && s.near(i, i+1)&cIgnore == 0 && !strings.HasPrefix(s.word(i), "no") && !strings.HasPrefix(s.word(i), "do") {
+		return
+	}
+	w := float32(0)
+	if c&cInstr != 0 {
+		w += 0.35
+	} else if c&(cRule|cLimit) != 0 {
+		w += 0.15
+	}
+	if c&cSafety != 0 {
+		w += 0.35
+	}
+	if w == 0 {
+		return
+	}
+	if c&(cYour|cAI|cYou) != 0 {
+		w += 0.3
+	}
+	if c&cPrior != 0 {
+		w += 0.3
+	}
+	if c&cSystem != 0 {
+		w += 0.1
+	}
+	f := s.talk(i)
+	if c&(cI|cThey) != 0 && c&(cYour|cYou) == 0 {
+		f *= 0.5
+	}
+	if c&cAsk != 0 {
+		f *= 0.5
+	}
+	s.e.add(kOverride, "switched-off", (w+0.2)*f, t[i].start, t[i].end)
+}
+
+// fresh: new instructions, a new task.
+func (s *scorer) fresh(i int) {
+	t := s.z.toks
+	_, to := s.around(i, 0, 3)
+	for k := i + 1; k < to; k++ {
+		if !t[k].is(cInstr|cRule) && s.word(k) != "task" {
+			continue
+		}
+		a, b := s.around(k, 6, 8)
+		c := s.near(a, i) | s.near(k+1, b)
+		w := float32(0.15)
+		if t[k].is(cInstr) {
+			w = 0.25
+		}
+		if s.near(i-2, i)&cYour != 0 {
+			w += 0.3
+		}
+		if c&(cFirst|cOff|cIgnore) != 0 || s.near(k+1, b)&cDrop != 0 && c&(cPrior|cYour|cHidden) != 0 {
+			w += 0.4
+		}
+		if t[i].punct == ':' || t[i].punct == '[' || k+1 < len(t) && t[k+1].punct == ':' {
+			w += 0.1
+		}
+		if c&(cMy|cThey|cUser) != 0 {
+			w *= 0.5
+		}
+		s.e.add(kOverride, "new-instructions", w*s.talk(i), t[i].start, t[k].end)
+		return
+	}
+}
+
+// priority: the speaker's words stand above the system's.
+func (s *scorer) priority(i int) {
+	t := s.z.toks
+	from, to := s.around(i, 10, 10)
+	c := s.near(from, to)
+	if c&(cInstr|cRule|cThing|cSafety) == 0 {
+		return
+	}
+	w := float32(0)
+	switch {
+	case t[i].is(cFirst) && c&(cMy|cUser) != 0 && c&(cSystem|cSafety|cAI|cLimit|cPrior) != 0:
+		w = 0.9
+	case t[i].is(cFirst) && c&cMy != 0 && c&(cInstr|cRule) != 0:
+		w = 0.5
+	case t[i].is(cOnly) && c&cFollow != 0 && c&cMy != 0 && c&(cInstr|cRule) != 0:
+		w = 0.75
+	case t[i].is(cOnly) && c&cFollow != 0 && c&cNew != 0 && c&cInstr != 0:
+		w = 0.4
+	}
+	s.e.add(kOverride, "priority", w*s.talk(i), t[i].start, t[i].end)
+}
+
+// disclose: the model's own instructions are asked for. Token i is the object.
+func (s *scorer) disclose(i int) {
+	t := s.z.toks
+	from, to := s.around(i, 10, 8)
+	if t[i].is(cAll|cThing) && !t[i].is(cInstr) {
+		s.discloseAbove(i, from, to)
+		return
+	}
+	if !t[i].is(cInstr) && !t[i].is(cRule) {
+		return
+	}
+	// the noun group the object ends
+	g := i
+	var own class
+	for g > from && i-g < 5 && (t[g-1].is(cYour|cSystem|cHidden|cPrior|cAll|cMy|cInstr|cRule|cSafety|cAI|cNew|cLimit) || t[g].punct == 0 && len(s.word(g-1)) <= 3 && !t[g-1].is(cVerbs)) {
+		g--
+		own |= t[g].class
+	}
+	after := s.near(i+1, min(to, i+7))
+	// "instructions you were given", "rules that you got"
+	given := after&cGiven != 0 && after&cYou != 0 || t[i].is(cForeign) && s.near(from, to)&cGiven != 0
+	if own&cMy != 0 && !given && own&cYour == 0 {
+		return
+	}
+	yours := own&cYour != 0
+	system := own&cSystem != 0 || t[i].is(cSystem) || strings.HasPrefix(s.word(i), "system") || strings.HasPrefix(s.word(i), "preprompt") || strings.Contains(s.word(i), "系统") || strings.Contains(s.word(i), "システム")
+	o := float32(0)
+	switch {
+	case yours && system:
+		o = 0.75
+	case yours && own&(cHidden|cPrior) != 0:
+		o = 0.6
+	case yours:
+		o = 0.4
+	case given:
+		o = 0.5
+	case system && own&cHidden != 0:
+		o = 0.5
+	case system:
+		o = 0.3
+	case own&cHidden != 0 && s.near(from, to)&(cYou|cAI) != 0:
+		o = 0.35
+	case own&cPrior != 0 || after&cPrior != 0:
+		o = 0.4
+	default:
+		return
+	}
+	if !t[i].is(cInstr) {
+		o *= 0.7
+	}
+	if given && yours {
+		o += 0.2
+	}
+	// the verb, in this sentence or beside it
+	v, name, at := float32(0), "", i
+	look := func(a, b int, f float32) {
+		for k := max(a, 0); k < min(b, len(t)); k++ {
+			c := t[k].class
+			if k >= g && k <= i && c&cReveal == 0 {
+				continue
+			}
+			w := float32(0)
+			switch {
+			case c&cReveal != 0:
+				w = 0.55 * s.position(k)
+			case c&cShow != 0 && !(c&cMake != 0 && !yours && !given):
+				w = 0.4 * s.position(k)
+			case c&cWhat != 0 && k < i:
+				w = 0.35
+			}
+			if w*f > v {
+				v, name, at = w*f, "ask", k
+			}
+		}
+	}
+	look(from, to, 1)
+	if v == 0 {
+		look(from-12, from, 0.6)
+		look(to, to+8, 0.6)
+	}
+	if v == 0 && !(yours && (system || own&cHidden != 0)) {
+		return
+	}
+	w := o + v
+	near := s.near(from, to)
+	if near&cExact != 0 || s.near(to, to+12)&cExact != 0 {
+		w += 0.2
+	}
+	if own&cAll != 0 && v > 0 {
+		w += 0.1
+	}
+	f := s.talk(i)
+	if near&(cGuard) != 0 {
+		f *= 0.4
+	}
+	if near&cMake != 0 && v == 0 {
+		f *= 0.3
+	}
+	_ = name
+	s.e.add(kDisclose, "own-instructions", w*f, min(t[g].start, t[at].start), max(t[i].end, t[at].end))
+}
+
+const cVerbs = cReveal | cShow | cWhat | cIgnore | cDrop | cMake | cGuard
+
+// discloseAbove: "print everything above", "repeat the words before this".
+func (s *scorer) discloseAbove(i, from, to int) {
+	t := s.z.toks
+	after := s.near(i+1, min(to, i+6))
+	if after&cPrior == 0 && !(i > 0 && t[i-1].is(cPrior)) || after&cMy != 0 {
+		return
+	}
+	for k := i - 1; k >= max(from, i-5); k-- {
+		if !t[k].is(cReveal | cShow) {
+			continue
+		}
+		w := float32(0.55)
+		if t[k].is(cReveal) {
+			w = 0.8
+		}
+		if t[i].is(cAll) || s.near(k, i)&cAll != 0 {
+			w += 0.2
+		}
+		if s.near(i, to)&(cInstr|cYour|cExact) != 0 || strings.Contains(s.word(min(to-1, len(t)-1)), "line") {
+			w += 0.2
+		}
+		if t[i].is(cThing) && !t[k].is(cReveal) {
+			w -= 0.25
+		}
+		s.e.add(kDisclose, "everything-above", w*s.position(k)*s.talk(k), t[k].start, t[i].end)
+		return
+	}
+}
+
+// persona: the model is to be another that nothing holds back. Evidence adds up
+// over the text.
+func (s *scorer) persona(i int) {
+	t := s.z.toks
+	c := t[i].class
+	from, to := s.around(i, 14, 14)
+	near := s.near(from, to)
+	wide := s.near(i-40, i+40)
+	f := s.talk(i)
+	if near&cAsk != 0 && near&(cYou|cRole) == 0 {
+		f *= 0.4
+	}
+	addressed := near&(cYou|cYour|cAI|cRole) != 0
+	span := func(name string, w float32) { s.e.add(kPersona, name, w*f, t[i].start, t[i].end) }
+
+	if c&cFree != 0 {
+		switch {
+		case near&cAI != 0 && near&(cYou|cRole|cYour|cMode|cName) != 0:
+			span("unrestricted", 0.9)
+		case near&(cAI|cMode) != 0 || near&cRole != 0 && near&cYou != 0:
+			span("unrestricted", 0.65)
+		case wide&(cAI|cRole|cYou) != 0:
+			span("unrestricted", 0.4)
+		default:
+			span("unrestricted", 0.15)
+		}
+	}
+	if c&(cLimit|cSafety) != 0 || c&(cRule|cInstr) != 0 {
+		// no … restrictions, free from all filters, beyond ethics
+		for k := i - 1; k >= max(from, i-8); k-- {
+			if t[k].is(cNo) {
+				w := float32(0.3)
+				if near&cAI != 0 {
+					w += 0.35
+				}
+				if near&(cRole|cName) != 0 || near&cYou != 0 && near&cModal == 0 {
+					w += 0.25
+				}
+				if near&cYou != 0 && near&(cReply|cFollow|cHarm) != 0 {
+					w += 0.2
+				}
+				if c&cSafety != 0 || s.near(k, to)&cSafety != 0 {
+					w += 0.15
+				}
+				if !addressed && wide&(cAI|cRole) != 0 {
+					w += 0.15
+				}
+				span("no-limits", w)
+				break
+			}
+		}
+		if near&cIgnore != 0 && c&(cSafety|cLimit) != 0 && near&(cRole|cAI) != 0 {
+			span("limits-ignored", 0.3)
+		}
+	}
+	if c&cBound != 0 && s.near(max(from, i-6), i)&(cNot|cNo) != 0 {
+		if s.near(i+1, to)&(cRule|cInstr|cSafety|cLimit) != 0 || s.near(from, i)&cAI != 0 && s.near(i+1, to)&(cRule|cLimit) != 0 {
+			w := float32(0.4)
+			if wide&cAI != 0 {
+				w += 0.3
+			}
+			if wide&cRole != 0 {
+				w += 0.15
+			}
+			span("not-bound", w)
+		}
+	}
+	if c&cJail != 0 {
+		w := float32(0.45)
+		if wide&(cYou|cAI) != 0 {
+			w += 0.15
+		}
+		if near&(cRole|cSwitch) != 0 || near&cName != 0 {
+			w += 0.3
+		}
+		if near&cAsk != 0 {
+			w *= 0.4
+		}
+		span("jailbreak-name", w)
+	}
+	if c&cMode != 0 && near&(cSwitch|cYou) != 0 && s.near(i-3, i)&(cJail|cHarm|cFree|cSystem) != 0 {
+		w := float32(0.3)
+		if wide&(cFree|cLimit|cSafety) != 0 {
+			w += 0.4
+		}
+		span("mode", w)
+	}
+	if c&cHarm != 0 && wide&(cAI|cRole) != 0 && wide&cYou != 0 {
+		switch {
+		case near&cNo != 0 && near&(cReply|cFollow|cShow) != 0:
+			span("harm-welcome", 0.45)
+		case near&(cReply|cRefuse) != 0:
+			span("harm-welcome", 0.3)
+		default:
+			span("harm-welcome", 0.15)
+		}
+	}
+	if c&cRefuse != 0 && s.near(max(from, i-4), i)&(cNot|cNo) != 0 {
+		w := float32(0.3)
+		if wide&cRole != 0 && wide&cAI != 0 {
+			w += 0.2
+		}
+		span("never-refuse", w)
+	}
+	if c&cAI != 0 {
+		if s.near(max(from, i-7), i)&cNot != 0 && near&cRole != 0 || strings.Contains(lower(s.text[max(0, int(t[i].start)-40):t[i].start]), "no longer") {
+			if near&(cYou|cRole) != 0 {
+				span("not-the-model", 0.55)
+			}
+		}
+		if near&(cSafety|cRule) != 0 && s.word(i) == "openai" || strings.HasPrefix(s.word(i), "openai'") {
+			span("vendor-rules", 0.25)
+		}
+		if near&cRole != 0 && near&cYou != 0 {
+			span("act-as-model", 0.15)
+		}
+		if near&cRole != 0 && near&cInstead != 0 {
+			span("instead-of-model", 0.6)
+		}
+	}
+	if c&cOpposite != 0 && wide&(cReply|cAI) != 0 && wide&cYou != 0 {
+		span("two-answers", 0.25)
+	}
+	if c&cThreat != 0 && wide&cYou != 0 && wide&(cRole|cAI) != 0 && wide&(cRefuse|cNot) != 0 {
+		span("threat", 0.2)
+	}
+}
+
+// send: what is known is carried to an address.
+func (s *scorer) send(i int) {
+	t := s.z.toks
+	_, to := s.around(i, 0, 20)
+	c := s.near(i+1, to)
+	if c&(cSecret|cInstr) == 0 && c&cYour == 0 {
+		return
+	}
+	rest := s.text[t[i].end:min(len(s.text), int(t[i].end)+260)]
+	place := strings.Contains(rest, "http") || strings.Contains(rest, "@") || strings.Contains(rest, ".com") || strings.Contains(rest, "webhook")
+	w := float32(0)
+	if c&cSecret != 0 {
+		w += 0.25
+	}
+	if c&(cInstr|cSystem) != 0 {
+		w += 0.2
+	}
+	if place {
+		w += 0.25
+	}
+	if strings.HasPrefix(s.word(i), "exfiltrat") {
+		w += 0.4
+	}
+	if c&cYour != 0 {
+		w += 0.05
+	}
+	if s.origin == Tool {
+		w += 0.2
+	}
+	if c&cUser != 0 {
+		w += 0.15
+	}
+	if c&cMy != 0 {
+		w -= 0.3
+	}
+	s.e.add(kExfil, "send", w*s.position(i)*s.talk(i), t[i].start, t[i].end)
+}
+
+// abuse: data that speaks to the model and has it act.
+func (s *scorer) abuse(i int) {
+	t := s.z.toks
+	c := t[i].class
+	from, to := s.around(i, 10, 12)
+	near := s.near(from, to)
+	f := s.talk(i)
+	if c&cCovert != 0 {
+		w := float32(0.3)
+		if s.near(i, i+8)&cUser != 0 {
+			w += 0.3
+		}
+		if s.origin == Tool {
+			w += 0.3
+		}
+		s.e.add(kAbuse, "covert", w*f, t[i].start, t[i].end)
+	}
+	if c&cExec != 0 && s.near(i+1, min(to, i+7))&(cTool|cSecret) != 0 {
+		w := float32(0.1)
+		if near&(cAll|cUser) != 0 {
+			w += 0.1
+		}
+		if s.origin == Tool {
+			w += 0.15
+		}
+		s.e.add(kAbuse, "act", w*s.position(i)*f, t[i].start, t[i].end)
+	}
+	if c&cAI != 0 && s.origin == Tool && s.near(i+1, min(to, i+8))&(cModal|cPolite|cExec|cSend|cYou) != 0 {
+		s.e.add(kAbuse, "speaks-to-model", 0.4*f, t[i].start, t[i].end)
+	}
+}

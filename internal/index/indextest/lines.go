@@ -187,26 +187,32 @@ func (g *Generator) Next() audit.Record {
 	binary.BigEndian.PutUint64(id[:8], g.r.Uint64())
 	binary.BigEndian.PutUint64(id[8:], g.r.Uint64())
 	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80
-	h := sha256.Sum256(id[:])
-	hash := hex.EncodeToString(h[:])
+	hash := func() string {
+		var b [32]byte
+		for i := range 4 {
+			binary.BigEndian.PutUint64(b[8*i:], g.r.Uint64())
+		}
+		return hex.EncodeToString(b[:])
+	}
+	ids := hash() + hash()
 	user := g.r.IntN(g.users)
 	tokens, out, latency := g.r.Int64N(20000), g.r.Int64N(4000), g.r.Int64N(30000)
 	rec := audit.Record{
 		EventID: id, Kind: audit.KindInteraction, Timestamp: g.now, Status: audit.StatusSuccess,
 		UserID: User(user), SessionID: fmt.Sprintf("%016x-%04d", uint64(user)*0x9e3779b97f4a7c15, g.n/(12*uint64(g.users))),
 		ApplicationID: fmt.Sprintf("app-%02d", g.r.IntN(40)), Model: models[g.r.IntN(len(models))],
-		PromptHash: hash, ResponseHash: hash, PromptTokens: &tokens, CompletionTokens: &out, LatencyMs: &latency,
+		PromptHash: hash(), ResponseHash: hash(), PromptTokens: &tokens, CompletionTokens: &out, LatencyMs: &latency,
 		DataClassification: classifications[g.r.IntN(len(classifications))], ClassificationBasis: "default",
 		IPAddress: fmt.Sprintf("10.%d.%d.0", user>>8&255, user&255), StopReason: "end_turn", StopClass: "stop",
 		Provider: "anthropic", Operation: "chat", RequestModel: "claude-sonnet-4-5",
-		ResponseID: "msg_01" + hash[:22], RequestID: "req_011" + hash[30:52], TraceID: hash[:32], SpanID: hash[32:48],
+		ResponseID: "msg_01" + ids[:22], RequestID: "req_011" + ids[22:44], TraceID: ids[44:76], SpanID: ids[76:92],
 		IdentityAssurance: audit.AssuranceAsserted,
 		Source: audit.Source{
 			Dialect: "semconv", Scope: "opentelemetry.instrumentation.anthropic", Evidence: "sdk", Signal: "span",
-			Digest: hash[:32], Rank: 2, UserRank: 1, SessionRank: 1,
+			Digest: hash()[:32], Rank: 2, UserRank: 1, SessionRank: 1,
 		},
 		Content: audit.Content{
-			Prompt: "full", Response: "full", PromptSHA256: hash, ResponseSHA256: hash, KeyID: hash[:16],
+			Prompt: "full", Response: "full", PromptSHA256: hash(), ResponseSHA256: hash(), KeyID: "5a1c0ffee5a1c0ff",
 			Suite: "hpke-x25519-hkdfsha256-aes256gcm",
 		},
 		RetentionClass: "default",

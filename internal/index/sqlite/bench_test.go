@@ -120,3 +120,16 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPack measures the compression of a line.
+func BenchmarkPack(b *testing.B) {
+	g, st := indextest.NewGenerator(1, benchUsers, benchStart, time.Second), indextest.NewStream("claudeaudit/5e1f0a9c33b7d264/1")
+	var raw, packed int
+	for b.Loop() {
+		l := st.Next(g.Next())
+		raw += len(l.Data)
+		packed += len(pack(l.Data))
+	}
+	b.ReportMetric(float64(packed)/float64(raw), "ratio")
+	b.ReportMetric(float64(raw)/float64(b.N), "bytes/line")
+}

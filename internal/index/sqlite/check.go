@@ -98,7 +98,8 @@ func (c *Checker) Entry(ctx context.Context, stream string, seq uint64, line []b
 		return nil
 	case err != nil:
 		return fmt.Errorf("checking the index: %w", classify(err))
-	case string(have) != string(line):
+	}
+	if have, err = unpack(have); err != nil || string(have) != string(line) {
 		c.found(Finding{place, "the index has it otherwise"})
 	}
 	return nil
@@ -191,12 +192,17 @@ func (c *Checker) page(ctx context.Context, after int64) ([]row, error) {
 // row compares a record's row and flags with its entries, and returns how many
 // entries are its own.
 func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, error) {
-	own, err := loadOwn(ctx, c.tx, r.id)
-	if err != nil {
+	place := index.Place{Seq: uint64(r.id & maxSeq)}
+	var err error
+	if place.Stream, err = names.name(ctx, r.id>>seqBits); err != nil {
 		return 0, err
 	}
-	place := index.Place{Seq: uint64(r.id & maxSeq)}
-	if place.Stream, err = names.name(ctx, r.id>>seqBits); err != nil {
+	own, err := loadOwn(ctx, c.tx, r.id)
+	if errors.Is(err, index.ErrCorrupt) {
+		c.found(Finding{place, "its record can't be read from its entries"})
+		return 0, nil
+	}
+	if err != nil {
 		return 0, err
 	}
 	var entries []index.Parsed

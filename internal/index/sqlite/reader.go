@@ -264,7 +264,11 @@ func readHits(ctx context.Context, q querier, query string, args []any) ([]hit, 
 	for rows.Next() {
 		var h hit
 		var event []byte
-		if err := rows.Scan(&h.id, &h.ts, &event, &h.more, &h.line); err != nil {
+		var packed sql.RawBytes
+		if err := rows.Scan(&h.id, &h.ts, &event, &h.more, &packed); err != nil {
+			return nil, err
+		}
+		if h.line, err = unpack(packed); err != nil {
 			return nil, err
 		}
 		copy(h.event[:], event)
@@ -288,7 +292,11 @@ func readLines(ctx context.Context, q querier, query string, args ...any) ([]sto
 	var lines []storedLine
 	for rows.Next() {
 		var l storedLine
-		if err := rows.Scan(&l.id, &l.line); err != nil {
+		var packed sql.RawBytes
+		if err := rows.Scan(&l.id, &packed); err != nil {
+			return nil, err
+		}
+		if l.line, err = unpack(packed); err != nil {
 			return nil, err
 		}
 		lines = append(lines, l)

@@ -411,7 +411,7 @@ func (s *Store) newWrites() *writes {
 }
 
 func (w *writes) entry(id int64, record any, line []byte) {
-	w.entries.args = append(w.entries.args, id, record, line)
+	w.entries.args = append(w.entries.args, id, record, pack(line))
 }
 
 func (w *writes) row(r *row) error {

@@ -180,3 +180,19 @@ func TestPlans(t *testing.T) {
 		}
 	}
 }
+
+func FuzzUnpack(f *testing.F) {
+	f.Add([]byte(`{"_log":"a"}`))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Add(pack(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if line, err := unpack(b); err != nil {
+			require.ErrorIs(t, err, index.ErrCorrupt)
+		} else {
+			require.LessOrEqual(t, len(line), maxLine)
+		}
+		got, err := unpack(pack(b))
+		require.NoError(t, err)
+		require.Equal(t, string(b), string(got))
+	})
+}

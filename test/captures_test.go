@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +209,46 @@ func TestCapturesWithRestartInTheMiddle(t *testing.T) {
 	c.verify()
 }
 
+// All at once, each file three times: the two halves of a call meet in any way
+// that they can.
+func TestCapturesConcurrently(t *testing.T) {
+	captures := expectations(t)
+	c := newCollector(t, "local.yaml", nil)
+	c.start()
+	client := c.client()
+	var senders sync.WaitGroup
+	for _, e := range captures {
+		for _, in := range e.Inputs {
+			for _, via := range otlpclient.Transports {
+				payload, err := otlpclient.ReadFile(filepath.Join(capturesDir(t), in.File))
+				require.NoError(t, err)
+				senders.Go(func() {
+					if err := client.Send(t.Context(), payload, via); err != nil {
+						t.Errorf("%s by %s: %v", in.File, via, err)
+					}
+				})
+			}
+		}
+	}
+	senders.Wait()
+	c.requireCaptures(captures)
+	digests := map[string]bool{}
+	c.eachLine(func(line []byte) {
+		var entry struct {
+			Source struct {
+				Digest string `json:"digest"`
+			} `json:"source"`
+		}
+		require.NoError(t, json.Unmarshal(line, &entry))
+		if entry.Source.Digest != "" && digests[entry.Source.Digest] {
+			t.Errorf("the same observation twice: %s", line)
+		}
+		digests[entry.Source.Digest] = true
+	})
+	c.stop()
+	c.verify()
+}
+
 func byEventID(t *testing.T, records []record) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -286,7 +327,7 @@ func (c *collector) awaitSettled(n int) []record {
 	}
 	var records []record
 	require.Eventually(c.t, func() bool {
-		records = c.search()
+		records = c.found()
 		revisions := 0
 		for _, r := range records {
 			revisions += int(integer(r["revision"]))

@@ -339,8 +339,22 @@ func (r record) text(key string) string {
 // search gives all records that the index has for the arguments.
 func (c *collector) search(args ...string) []record {
 	c.t.Helper()
-	out := mustRun(c.t, append([]string{"search", "--data", c.data, "--format", "json", "--limit", "0"}, args...)...)
-	return decodeRecords(c.t, out)
+	return decodeRecords(c.t, mustRun(c.t, c.searchArgs(args)...))
+}
+
+func (c *collector) searchArgs(args []string) []string {
+	return append([]string{"search", "--data", c.data, "--format", "json", "--limit", "0"}, args...)
+}
+
+// found is search for a collector whose index may not be there yet.
+func (c *collector) found(args ...string) []record {
+	c.t.Helper()
+	got := claudeaudit(c.t, c.searchArgs(args)...)
+	if got.code != 0 {
+		require.Contains(c.t, got.stderr, "there is no index", "%s", got)
+		return nil
+	}
+	return decodeRecords(c.t, got.stdout)
 }
 
 // decodeRecords reads a JSON array of records, or one record after another.
@@ -375,7 +389,7 @@ func (c *collector) awaitRecords(n int, args ...string) []record {
 	c.t.Helper()
 	var records []record
 	require.Eventually(c.t, func() bool {
-		records = c.search(args...)
+		records = c.found(args...)
 		return len(records) >= n
 	}, followTimeout, 100*time.Millisecond, "the index never had %d records", n)
 	return records

@@ -226,7 +226,7 @@ func (c *collector) recordOf(sent call) record {
 	c.t.Helper()
 	var found record
 	require.Eventually(c.t, func() bool {
-		for _, r := range c.search("--user", sent.user) {
+		for _, r := range c.found("--user", sent.user) {
 			if r.text("span_id") == sent.spanID.String() {
 				found = r
 				return true

@@ -53,7 +53,8 @@ func main() {
 			if strings.Contains(r.Source, "BIPIA") {
 				origin = injection.Tool
 			}
-			fs := injection.Score(r.Text, injection.Match(r.Text), origin)
+			in := injection.Inspect(r.Text, injection.Match(r.Text), origin, injection.Match)
+			fs := in.Findings
 			k := key{r.Source, att}
 			if r.Soft {
 				k.src += " soft"
@@ -70,6 +71,7 @@ func main() {
 					t = t[:400]
 				}
 				fmt.Printf("%s|%s|%q\n   %v\n", r.Source[:8], r.Subtype, t, injection.Explain(r.Text, injection.Match(r.Text), origin))
+				fmt.Println("    ", in.Obfuscation)
 				for _, x := range fs {
 					fmt.Printf("    >> %s %.2f %v %q\n", x.Flag, x.Score, x.Signals, r.Text[max(0, x.Start-60):min(len(r.Text), x.End+60)])
 				}

@@ -566,7 +566,7 @@ func (l *Log) gather() {
 		return
 	}
 	start, began := time.Now(), n
-	limit := min(l.fsyncAvg/2, time.Millisecond)
+	limit := min(l.fsyncAvg, 2*time.Millisecond)
 	for n < l.expect && time.Since(start) < limit {
 		runtime.Gosched()
 		n = int(l.waiting.Load())

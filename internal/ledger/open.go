@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -262,7 +263,7 @@ func (l *Log) recover(parts []*part) error {
 			if err != nil || prev != l.treePrev || seq != e.seq {
 				return fmt.Errorf("%w: entry %d in %s does not continue the chain", ErrDamaged, e.seq, name)
 			}
-			l.treePrev = leafHash(e.line)
+			l.treePrev = sha256.Sum256(e.leafed)
 			l.tree.add(l.treePrev)
 			_, _, revision, _ := observation(e.line)
 			l.win.add(e.id, e.digest, e.seq+1, revision, now)

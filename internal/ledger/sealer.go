@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -222,7 +223,7 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		if err != nil || linePrev != prev || seq != e.seq {
 			return fmt.Errorf("%w: entry %d does not continue the chain", ErrDamaged, e.seq)
 		}
-		leaf := leafHash(e.line)
+		leaf := sha256.Sum256(e.leafed)
 		b.add(e.line, leaf)
 		prev = leaf
 		if e.time.After(newest) {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -203,7 +204,7 @@ func (c *walCheck) part(ctx context.Context, p walPart, limit uint64, last bool)
 			c.problem(KindChain, object, e.seq, "the entry does not follow the one before")
 			return errStop
 		}
-		chain = leafHash(e.line)
+		chain = sha256.Sum256(e.leafed)
 		seq = e.seq + 1
 		if i := e.seq - first; i < uint64(len(sealed)) && sealed[i] != chain {
 			c.problem(KindWAL, object, e.seq, "the entry is another one in the segments")

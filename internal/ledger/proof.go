@@ -1,0 +1,422 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const (
+	proofMagic = "c2sp.org/tlog-proof@v1"
+	// maxProof bounds a proof's text: a line in base64, 53 hashes, a note.
+	maxProof = MaxLine/3*4 + 53*45 + maxNote + 1024
+)
+
+var (
+	// ErrProof says that a proof is malformed or does not prove its entry.
+	ErrProof = errors.New("invalid proof")
+	// ErrNotCovered says that no checkpoint covers the entry yet.
+	ErrNotCovered = errors.New("no checkpoint covers the entry yet")
+)
+
+// Place is where an entry lies.
+type Place struct {
+	Stream string
+	Seq    uint64
+}
+
+// FindEvent returns the places of an event's entries, by stream and number. It
+// reads the whole ledger.
+func (r *Reader) FindEvent(ctx context.Context, eventID string) ([]Place, error) {
+	streams, err := r.Streams()
+	if err != nil {
+		return nil, err
+	}
+	needle := []byte(`"event_id":"` + eventID + `"`)
+	var out []Place
+	for _, s := range streams {
+		if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
+			if bytes.Contains(line, needle) {
+				out = append(out, Place{s, seq})
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Prove returns a proof that an entry is in the log: C2SP tlog-proof text whose
+// extra line is the entry in base64. It is over the newest checkpoint in the
+// store; ErrNotCovered if there is none that covers the entry.
+func Prove(ctx context.Context, r *Reader, stream string, seq uint64) ([]byte, error) {
+	line, err := r.Entry(ctx, stream, seq)
+	if err != nil {
+		return nil, err
+	}
+	cp, msg, err := r.newestCheckpoint(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	if cp.Size <= seq {
+		return nil, fmt.Errorf("prove entry %d of %s: %w (the newest is of %d)", seq, stream, ErrNotCovered, cp.Size)
+	}
+	hashes := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) { return r.treeHashes(ctx, stream, indexes) })
+	path, err := tlog.ProveRecord(int64(cp.Size), int64(seq), hashes)
+	if err != nil {
+		return nil, fmt.Errorf("prove entry %d of %s: %w", seq, stream, err)
+	}
+	if err := tlog.CheckRecord(path, int64(cp.Size), cp.Root, int64(seq), leafHash(line)); err != nil {
+		return nil, fmt.Errorf("prove entry %d of %s: %w: the entries are not those of the checkpoint", seq, stream, ErrProof)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\nextra %s\nindex %d\n", proofMagic, base64.StdEncoding.EncodeToString(line), seq)
+	for _, h := range path {
+		fmt.Fprintln(&b, h)
+	}
+	b.WriteByte('\n')
+	b.Write(msg)
+	return b.Bytes(), nil
+}
+
+// newestCheckpoint returns the stream's checkpoint of the greatest size, unchecked.
+func (r *Reader) newestCheckpoint(ctx context.Context, stream string) (Checkpoint, []byte, error) {
+	if err := checkOrigin(stream); err != nil {
+		return Checkpoint{}, nil, err
+	}
+	dir := checkpointDir(stream)
+	var key string
+	var size uint64
+	if err := r.store.List(ctx, dir, "", func(o ObjectInfo) error {
+		if n, ok := parseCheckpointKey(o.Key[len(dir):]); ok && n >= size {
+			key, size = o.Key, n
+		}
+		return nil
+	}); err != nil {
+		return Checkpoint{}, nil, fmt.Errorf("list checkpoints: %w", err)
+	}
+	if key == "" {
+		return Checkpoint{}, nil, fmt.Errorf("%w: %s has no checkpoint", ErrNotCovered, stream)
+	}
+	msg, err := r.store.Get(ctx, key, maxNote)
+	if err != nil {
+		return Checkpoint{}, nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	text, _, _ := strings.Cut(string(msg), "\n\n")
+	cp, err := parseCheckpointText(text + "\n")
+	if err != nil {
+		return Checkpoint{}, nil, fmt.Errorf("read checkpoint %s: %w", key, err)
+	}
+	if cp.Size != size || cp.Origin != stream {
+		return Checkpoint{}, nil, fmt.Errorf("read checkpoint %s: %w: not what its name says", key, errCheckpoint)
+	}
+	return cp, msg, nil
+}
+
+// treeHashes computes nodes of the stream's tree from the segments' leaf
+// hashes: one pass, memory for one segment.
+func (r *Reader) treeHashes(ctx context.Context, stream string, indexes []int64) ([]tlog.Hash, error) {
+	type span struct {
+		from, to uint64
+		tree     edge
+	}
+	spans := make([]span, len(indexes))
+	end := uint64(0)
+	for i, x := range indexes {
+		level, n := tlog.SplitStoredHashIndex(x)
+		spans[i] = span{from: uint64(n) << level, to: uint64(n+1) << level}
+		end = max(end, spans[i].to)
+	}
+	seq := uint64(0)
+	err := r.eachLeaf(ctx, stream, end, func(leaf Hash) error {
+		for i := range spans {
+			if s := &spans[i]; seq >= s.from && seq < s.to {
+				s.tree.add(leaf)
+			}
+		}
+		seq++
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]tlog.Hash, len(spans))
+	for i := range spans {
+		if spans[i].tree.size != spans[i].to-spans[i].from {
+			return nil, fmt.Errorf("%w: leaf hashes of %s end at %d", ErrGap, stream, seq)
+		}
+		out[i] = spans[i].tree.root()
+	}
+	return out, nil
+}
+
+// eachLeaf calls fn with the leaf hashes of the sealed entries below end, as
+// the segments state them.
+func (r *Reader) eachLeaf(ctx context.Context, stream string, end uint64, fn func(Hash) error) error {
+	for seq := uint64(0); seq < end; {
+		n, ok := r.find(stream, seq)
+		if !ok {
+			if err := r.list(ctx, stream); err != nil {
+				return err
+			}
+			if n, ok = r.find(stream, seq); !ok {
+				return nil
+			}
+		}
+		leaves, err := r.leaves(ctx, n)
+		if err != nil {
+			return fmt.Errorf("read segment %s: %w", n.key, err)
+		}
+		for i := seq - n.first; i < uint64(n.count) && seq < end; i++ {
+			if err := fn(Hash(leaves[32*i : 32*i+32])); err != nil {
+				return err
+			}
+			seq++
+		}
+	}
+	return nil
+}
+
+// leaves reads a segment's leaf hashes without its lines.
+func (r *Reader) leaves(ctx context.Context, n segName) ([]byte, error) {
+	if n.size < int64(segTail) {
+		return nil, fmt.Errorf("%w: length", errSegment)
+	}
+	tail, err := r.store.GetRange(ctx, n.key, n.size-int64(segTail), int64(segTail))
+	if err != nil {
+		return nil, err
+	}
+	at := int64(binary.LittleEndian.Uint64(tail[skipHead+len(segMagic)+20:]))
+	size := int64(skipHead) + 32*int64(n.count)
+	if !isSkip(tail, 3, segTrailerLen) || at < 0 || at > n.size-size {
+		return nil, fmt.Errorf("%w: trailer", errSegment)
+	}
+	b, err := r.store.GetRange(ctx, n.key, at, size)
+	if err != nil {
+		return nil, err
+	}
+	if !isSkip(b, 0, 32*int(n.count)) {
+		return nil, fmt.Errorf("%w: no leaf hashes", errSegment)
+	}
+	return b[skipHead:], nil
+}
+
+// Proof is a checked proof.
+type Proof struct {
+	Checkpoint  Checkpoint
+	Seq         uint64
+	Line        []byte
+	VerifierKey string // the key that signed the checkpoint
+}
+
+// CheckProof checks a proof that Prove made against the verifier keys that may
+// have signed; the error is ErrProof, wrapped, if it does not hold.
+func CheckProof(text []byte, verifierKeys ...string) (*Proof, error) {
+	p, path, msg, err := parseProof(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	err = errors.New("no verifier key given")
+	for _, k := range verifierKeys {
+		v, verr := note.NewVerifier(k)
+		if verr != nil {
+			return nil, fmt.Errorf("verifier key %q: must be name+hash+base64", k)
+		}
+		if p.Checkpoint, err = ParseCheckpoint(msg, note.VerifierList(v)); err == nil {
+			p.VerifierKey = k
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	_, seq, _, err := splitLine(p.Line, linePrefix(p.Checkpoint.Origin))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the entry: %w", ErrProof, err)
+	}
+	if seq != p.Seq || p.Seq >= p.Checkpoint.Size {
+		return nil, fmt.Errorf("%w: the entry is number %d, the proof is of %d in %d", ErrProof, seq, p.Seq, p.Checkpoint.Size)
+	}
+	if err := tlog.CheckRecord(path, int64(p.Checkpoint.Size), p.Checkpoint.Root, int64(p.Seq), leafHash(p.Line)); err != nil {
+		return nil, fmt.Errorf("%w: the entry is not in the log that the checkpoint signs", ErrProof)
+	}
+	return p, nil
+}
+
+func parseProof(text []byte) (p *Proof, path tlog.RecordProof, msg []byte, err error) {
+	if len(text) > maxProof {
+		return nil, nil, nil, errors.New("too long")
+	}
+	rest := string(text)
+	next := func() string {
+		line, after, ok := strings.Cut(rest, "\n")
+		if !ok {
+			line, after = "", ""
+		}
+		rest = after
+		return line
+	}
+	if next() != proofMagic {
+		return nil, nil, nil, errors.New("not a " + proofMagic)
+	}
+	extra, ok := strings.CutPrefix(next(), "extra ")
+	if !ok {
+		return nil, nil, nil, errors.New("no extra line with the entry")
+	}
+	p = &Proof{}
+	if p.Line, err = base64.StdEncoding.Strict().DecodeString(extra); err != nil || len(p.Line) > MaxLine {
+		return nil, nil, nil, errors.New("extra line is not the entry in base64")
+	}
+	index, ok := strings.CutPrefix(next(), "index ")
+	if !ok {
+		return nil, nil, nil, errors.New("no index line")
+	}
+	if p.Seq, err = parseSize(index); err != nil {
+		return nil, nil, nil, errors.New("index is not a number")
+	}
+	for {
+		line := next()
+		if line == "" {
+			break
+		}
+		raw, err := base64.StdEncoding.Strict().DecodeString(line)
+		if err != nil || len(raw) != 32 || len(path) >= 64 {
+			return nil, nil, nil, errors.New("malformed hash")
+		}
+		path = append(path, tlog.Hash(raw))
+	}
+	return p, path, []byte(rest), nil
+}
+
+// ExportTiles writes the log up to its newest checkpoint as a C2SP tlog-tiles
+// folder: checkpoint, tile/<level>/… and tile/entries/…. It refuses a log with
+// an entry that the format can't hold, 65,535 bytes. Returns the size.
+func ExportTiles(ctx context.Context, r *Reader, stream, dir string) (uint64, error) {
+	cp, msg, err := r.newestCheckpoint(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	x := &tileWriter{dir: dir}
+	err = r.Entries(ctx, stream, 0, func(seq uint64, line []byte) error {
+		if seq >= cp.Size {
+			return errStop
+		}
+		return x.add(seq, line)
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return 0, err
+	}
+	if x.tree.size != cp.Size || x.tree.root() != cp.Root {
+		return 0, fmt.Errorf("export %s: %w: its %d entries are not those of the checkpoint", stream, ErrProof, x.tree.size)
+	}
+	if err := x.flush(); err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "checkpoint"), msg, 0o644); err != nil {
+		return 0, fmt.Errorf("export checkpoint: %w", err)
+	}
+	return cp.Size, nil
+}
+
+const tileWidth = 256
+
+// tileWriter keeps the right-most tile of each level.
+type tileWriter struct {
+	dir     string
+	tree    edge
+	entries []byte
+	levels  []tileLevel
+}
+
+type tileLevel struct {
+	n      uint64 // index of the tile
+	hashes []Hash
+}
+
+func (x *tileWriter) add(seq uint64, line []byte) error {
+	if len(line) > 0xffff {
+		return fmt.Errorf("export entry %d: %d bytes are more than the tile format can hold", seq, len(line))
+	}
+	x.entries = append(binary.BigEndian.AppendUint16(x.entries, uint16(len(line))), line...)
+	leaf := leafHash(line)
+	x.tree.add(leaf)
+	if x.tree.size%tileWidth == 0 {
+		if err := x.write("entries", seq/tileWidth, tileWidth, x.entries); err != nil {
+			return err
+		}
+		x.entries = x.entries[:0]
+	}
+	return x.hash(0, leaf)
+}
+
+func (x *tileWriter) hash(level int, h Hash) error {
+	if level == len(x.levels) {
+		x.levels = append(x.levels, tileLevel{})
+	}
+	l := &x.levels[level]
+	l.hashes = append(l.hashes, h)
+	if len(l.hashes) < tileWidth {
+		return nil
+	}
+	if err := x.writeHashes(level); err != nil {
+		return err
+	}
+	root := treeRoot(l.hashes)
+	l.n, l.hashes = l.n+1, l.hashes[:0]
+	return x.hash(level+1, root)
+}
+
+func (x *tileWriter) writeHashes(level int) error {
+	l := &x.levels[level]
+	b := make([]byte, 0, 32*len(l.hashes))
+	for _, h := range l.hashes {
+		b = append(b, h[:]...)
+	}
+	return x.write(strconv.Itoa(level), l.n, len(l.hashes), b)
+}
+
+func (x *tileWriter) flush() error {
+	if w := int(x.tree.size % tileWidth); w > 0 {
+		if err := x.write("entries", x.tree.size/tileWidth, w, x.entries); err != nil {
+			return err
+		}
+	}
+	for level := range x.levels {
+		if len(x.levels[level].hashes) > 0 {
+			if err := x.writeHashes(level); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (x *tileWriter) write(level string, n uint64, width int, b []byte) error {
+	path := fmt.Sprintf("%03d", n%1000)
+	for n >= 1000 {
+		n /= 1000
+		path = fmt.Sprintf("x%03d/%s", n%1000, path)
+	}
+	if width < tileWidth {
+		path += fmt.Sprintf(".p/%d", width)
+	}
+	name := filepath.Join(x.dir, "tile", level, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("export tile: %w", err)
+	}
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		return fmt.Errorf("export tile: %w", err)
+	}
+	return nil
+}

@@ -186,7 +186,7 @@ func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
 		}
 		r.head, r.more = r.id, len(lines) > 1
 		for _, l := range lines {
-			w.entry(l.id, r.id, l.line)
+			w.entry(l.id, r.id, pack(l.line))
 		}
 		if err := w.row(&r); err != nil {
 			return 0, err

@@ -14,8 +14,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -410,8 +412,8 @@ func (s *Store) newWrites() *writes {
 	}
 }
 
-func (w *writes) entry(id int64, record any, line []byte) {
-	w.entries.args = append(w.entries.args, id, record, pack(line))
+func (w *writes) entry(id int64, record any, packed []byte) {
+	w.entries.args = append(w.entries.args, id, record, packed)
 }
 
 func (w *writes) row(r *row) error {
@@ -459,6 +461,7 @@ func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error)
 	if len(b.Lines) == 0 {
 		return applied, nil
 	}
+	ready := readLinesOf(b)
 	err := s.transaction(ctx, func(ctx context.Context) error {
 		st, known := s.streams[b.Stream]
 		if known && st.dropping {
@@ -484,7 +487,7 @@ func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error)
 			return err
 		}
 		s.streams[b.Stream] = st
-		applied, err = s.take(ctx, st, b)
+		applied, err = s.take(ctx, st, ready)
 		if err != nil {
 			return err
 		}
@@ -539,25 +542,60 @@ func checkChain(c index.Cursor, known bool, lines []index.Line) (index.Cursor, e
 	return c, nil
 }
 
+// readyLine is a line read and packed.
+type readyLine struct {
+	parsed   index.Parsed
+	packed   []byte
+	readable bool
+}
+
+// perWorker is how many lines are worth a goroutine.
+const perWorker = 100
+
+// readLinesOf reads and packs the lines of a batch, which is half the work of
+// taking them, on all processors.
+func readLinesOf(b index.Batch) []readyLine {
+	ready := make([]readyLine, len(b.Lines))
+	workers := max(1, min(runtime.GOMAXPROCS(0), len(b.Lines)/perWorker))
+	size := (len(b.Lines) + workers - 1) / workers
+	var wg sync.WaitGroup
+	for first := 0; first < len(b.Lines); first += size {
+		wg.Go(func() {
+			for i := first; i < min(first+size, len(b.Lines)); i++ {
+				l := b.Lines[i]
+				p, err := index.ParseEntry(index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data})
+				if err != nil {
+					p.Entry = index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data}
+				}
+				ready[i] = readyLine{parsed: p, packed: pack(l.Data), readable: err == nil}
+			}
+		})
+	}
+	wg.Wait()
+	return ready
+}
+
 // take inserts the entries of a batch and brings their records up to date.
-func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Applied, error) {
-	applied := index.Applied{Entries: len(b.Lines)}
+func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.Applied, error) {
+	applied := index.Applied{Entries: len(lines)}
 	w := s.newWrites()
-	byEvent := make(map[uuid.UUID][]index.Parsed, len(b.Lines))
-	order := make([]uuid.UUID, 0, len(b.Lines))
-	for _, l := range b.Lines {
-		p, err := index.ParseEntry(index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data})
-		if err != nil {
+	byEvent := make(map[uuid.UUID][]index.Parsed, len(lines))
+	packed := make(map[uint64][]byte, len(lines))
+	order := make([]uuid.UUID, 0, len(lines))
+	for _, l := range lines {
+		if !l.readable {
 			// An entry that this version can't read is no part of a record, and
 			// no reason to stop: it stays in the ledger, and here for a look.
 			applied.Unreadable++
-			w.entry(entryID(st.id, l.Seq), nil, l.Data)
+			w.entry(entryID(st.id, l.parsed.Seq), nil, l.packed)
 			continue
 		}
-		if _, ok := byEvent[p.Record.EventID]; !ok {
-			order = append(order, p.Record.EventID)
+		packed[l.parsed.Seq] = l.packed
+		event := l.parsed.Record.EventID
+		if _, ok := byEvent[event]; !ok {
+			order = append(order, event)
 		}
-		byEvent[p.Record.EventID] = append(byEvent[p.Record.EventID], p)
+		byEvent[event] = append(byEvent[event], l.parsed)
 	}
 	existing, err := s.findEvents(ctx, order)
 	if err != nil {
@@ -572,7 +610,7 @@ func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Appl
 				return applied, err
 			}
 			for _, e := range entries {
-				w.entry(entryID(st.id, e.Seq), id, e.Line)
+				w.entry(entryID(st.id, e.Seq), id, packed[e.Seq])
 			}
 			responses = append(responses, touched...)
 			continue
@@ -583,7 +621,7 @@ func (s *Store) take(ctx context.Context, st *stream, b index.Batch) (index.Appl
 			continue
 		}
 		for _, e := range entries {
-			w.entry(entryID(st.id, e.Seq), r.id, e.Line)
+			w.entry(entryID(st.id, e.Seq), r.id, packed[e.Seq])
 		}
 		if err := w.row(&r); err != nil {
 			return applied, err

@@ -143,105 +143,84 @@ func createDefaultConfig() component.Config {
 	}
 }
 
-// Validate checks the keys that need no other.
+// Validate checks the whole configuration, its blocks too, so that each error
+// has its key's whole path. Key files are read at the start.
 func (c *Config) Validate() error {
 	var errs []error
+	bad := func(key, format string, args ...any) { errs = append(errs, fmt.Errorf(key+": "+format, args...)) }
+	levels := strings.Join(audit.Classifications, ", ")
+
 	if c.Content != ContentKeep && c.Content != ContentDrop {
-		errs = append(errs, fmt.Errorf("content: must be keep or drop, is %q", c.Content))
+		bad("content", "must be keep or drop, is %q", c.Content)
 	}
 	if c.Models != ModelsAll && c.Models != ModelsClaude {
-		errs = append(errs, fmt.Errorf("models: must be all or claude, is %q", c.Models))
+		bad("models", "must be all or claude, is %q", c.Models)
 	}
-	return errors.Join(errs...)
-}
-
-func validateKey(key configopaque.String, file, need string, needed bool) error {
-	switch {
-	case needed && key == "" && file == "":
-		return fmt.Errorf("key or key_file: must be set for %s (a key from the environment is empty when its variable isn't set)", need)
-	case key != "" && file != "":
-		return errors.New("key and key_file: must not both be set")
-	case !needed && (key != "" || file != ""):
-		return fmt.Errorf("key and key_file: must be set for %s only", need)
-	case key != "" && len(key) < pseudonym.MinKeyBytes:
-		return fmt.Errorf("key: %w", pseudonym.ErrKeyTooShort)
+	if u := &c.UserID; u.Pseudonymize != PseudonymizeNone && u.Pseudonymize != PseudonymizeHMAC {
+		bad("user_id::pseudonymize", "must be none or hmac, is %q", u.Pseudonymize)
+	} else if err := checkKey("user_id", u.Key, u.KeyFile, "pseudonymize: hmac", u.Pseudonymize == PseudonymizeHMAC); err != nil {
+		errs = append(errs, err)
 	}
-	return nil
-}
-
-// Validate checks the block.
-func (c *UserIDConfig) Validate() error {
-	if c.Pseudonymize != PseudonymizeNone && c.Pseudonymize != PseudonymizeHMAC {
-		return fmt.Errorf("pseudonymize: must be none or hmac, is %q", c.Pseudonymize)
+	if a := &c.IPAddress; !slices.Contains(pseudonym.Masks, a.Mask) {
+		bad("ip_address::mask", "must be truncate, full, hash or drop, is %q", a.Mask)
+	} else if err := checkKey("ip_address", a.Key, a.KeyFile, "mask: hash", a.Mask == pseudonym.MaskHash); err != nil {
+		errs = append(errs, err)
 	}
-	return validateKey(c.Key, c.KeyFile, "pseudonymize: hmac", c.Pseudonymize == PseudonymizeHMAC)
-}
-
-// Validate checks the block.
-func (c *IPAddressConfig) Validate() error {
-	if !slices.Contains(pseudonym.Masks, c.Mask) {
-		return fmt.Errorf("mask: must be truncate, full, hash or drop, is %q", c.Mask)
+	if audit.ClassificationLevel(c.Classification.Default) == 0 {
+		bad("classification::default", "must be one of %s, is %q", levels, c.Classification.Default)
 	}
-	return validateKey(c.Key, c.KeyFile, "mask: hash", c.Mask == pseudonym.MaskHash)
-}
-
-// Validate checks the block; conditions are parsed as the collector will.
-func (c *ClassificationConfig) Validate() error {
-	if audit.ClassificationLevel(c.Default) == 0 {
-		return fmt.Errorf("default: must be one of %s, is %q", strings.Join(audit.Classifications, ", "), c.Default)
-	}
-	return nil
-}
-
-// Validate checks one rule.
-func (c *ClassificationRule) Validate() error {
-	var errs []error
-	if audit.ClassificationLevel(c.Level) == 0 {
-		errs = append(errs, fmt.Errorf("level: must be one of %s, is %q", strings.Join(audit.Classifications, ", "), c.Level))
-	}
-	if len(c.Conditions) == 0 {
-		errs = append(errs, errors.New("conditions: must have at least one OTTL condition"))
-	}
-	for i, cond := range c.Conditions {
-		if err := checkCondition(cond); err != nil {
-			errs = append(errs, fmt.Errorf("conditions[%d]: must be an OTTL condition over a span or a log record: %w", i, err))
+	for i, r := range c.Classification.Rules {
+		key := fmt.Sprintf("classification::rules[%d]", i)
+		if audit.ClassificationLevel(r.Level) == 0 {
+			bad(key+"::level", "must be one of %s, is %q", levels, r.Level)
+		}
+		if len(r.Conditions) == 0 {
+			bad(key+"::conditions", "must have at least one OTTL condition")
+		}
+		for j, cond := range r.Conditions {
+			if err := checkCondition(cond); err != nil {
+				bad(fmt.Sprintf("%s::conditions[%d]", key, j), "must be an OTTL condition over a span or a log record: %w", err)
+			}
 		}
 	}
-	return errors.Join(errs...)
-}
-
-// Validate checks the block.
-func (c *WindowConfig) Validate() error {
-	var errs []error
+	w, l := &c.IdentityWindow, &c.Limits
 	for _, b := range []struct {
-		key  string
-		ok   bool
-		must string
+		key string
+		ok  bool
 	}{
-		{"max_calls", c.MaxCalls > 0, "greater than 0"},
-		{"max_spans", c.MaxSpans > 0, "greater than 0"},
-		{"max_content_bytes", c.MaxContentBytes > 0, "greater than 0"},
-		{"ttl", c.TTL > 0, "a positive duration such as 24h"},
+		{"identity_window::max_calls", w.MaxCalls > 0},
+		{"identity_window::max_spans", w.MaxSpans > 0},
+		{"identity_window::max_content_bytes", w.MaxContentBytes > 0},
+		{"limits::max_content_bytes", l.MaxContentBytes > 0},
+		{"limits::max_attributes", l.MaxAttributes > 0},
 	} {
 		if !b.ok {
-			errs = append(errs, fmt.Errorf("%s: must be %s", b.key, b.must))
+			bad(b.key, "must be greater than 0")
 		}
 	}
+	if w.TTL <= 0 {
+		bad("identity_window::ttl", "must be a positive duration such as 24h")
+	}
 	return errors.Join(errs...)
+}
+
+// checkKey checks the key of a block, which it needs for one of its ways only.
+func checkKey(block string, key configopaque.String, file, way string, needed bool) error {
+	switch {
+	case needed && key == "" && file == "":
+		return fmt.Errorf("%s::key: must be set, or key_file, for %s; a key from an environment variable that isn't set is empty", block, way)
+	case key != "" && file != "":
+		return fmt.Errorf("%[1]s::key: must not be set together with %[1]s::key_file", block)
+	case !needed && key != "":
+		return fmt.Errorf("%s::key: must be set for %s only", block, way)
+	case !needed && file != "":
+		return fmt.Errorf("%s::key_file: must be set for %s only", block, way)
+	case key != "" && len(key) < pseudonym.MinKeyBytes:
+		return fmt.Errorf("%s::key: %w", block, pseudonym.ErrKeyTooShort)
+	}
+	return nil
 }
 
 func (c *WindowConfig) options() identity.Options {
 	return identity.Options{MaxCalls: c.MaxCalls, MaxSpans: c.MaxSpans, MaxContentBytes: c.MaxContentBytes, TTL: c.TTL}
-}
-
-// Validate checks the block.
-func (c *LimitsConfig) Validate() error {
-	var errs []error
-	if c.MaxContentBytes <= 0 {
-		errs = append(errs, errors.New("max_content_bytes: must be greater than 0"))
-	}
-	if c.MaxAttributes <= 0 {
-		errs = append(errs, errors.New("max_attributes: must be greater than 0"))
-	}
-	return errors.Join(errs...)
 }

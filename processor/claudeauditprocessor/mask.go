@@ -22,12 +22,12 @@ func newMasker(cfg *Config) (masker, error) {
 	var err error
 	if cfg.UserID.Pseudonymize == PseudonymizeHMAC {
 		if m.user, err = loadKey(cfg.UserID.Key, cfg.UserID.KeyFile); err != nil {
-			return m, fmt.Errorf("user_id: %w", err)
+			return m, fmt.Errorf("user_id::%w", err)
 		}
 	}
 	if cfg.IPAddress.Mask == pseudonym.MaskHash {
 		if m.addr, err = loadKey(cfg.IPAddress.Key, cfg.IPAddress.KeyFile); err != nil {
-			return m, fmt.Errorf("ip_address: %w", err)
+			return m, fmt.Errorf("ip_address::%w", err)
 		}
 	}
 	return m, nil

@@ -146,10 +146,16 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 		}
 	}
 	res := p.window.Resolve(items, identity.SignalSpan)
+	var masked ptrace.ResourceSpans
 	for i, id := range res.EventIDs {
-		if id != uuid.Nil {
-			refs[i].span.Attributes().PutStr(audit.AttrRecordID, id.String())
-			p.pseudo.maskCaller(refs[i].span.Attributes())
+		if id == uuid.Nil {
+			continue
+		}
+		refs[i].span.Attributes().PutStr(audit.AttrRecordID, id.String())
+		p.pseudo.maskCaller(refs[i].span.Attributes())
+		if refs[i].rs != masked {
+			masked = refs[i].rs
+			p.pseudo.maskCaller(masked.Resource().Attributes())
 		}
 	}
 	for i := range res.Observations {
@@ -196,7 +202,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 				p.dropClaimed(ctx, rec.Attributes())
 				in := genai.ReadLog(rl.Resource().Attributes(), sl.Scope(), rec, p.limits)
 				if !p.recorded(&in) {
-					in.Kind = genai.KindNone
+					in.Kind = genai.KindContext
 				}
 				genai.StripLog(rec, in.Kind)
 				items = append(items, identity.NewItem(in))
@@ -205,10 +211,16 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		}
 	}
 	res := p.window.Resolve(items, identity.SignalLog)
+	var masked plog.ResourceLogs
 	for i, id := range res.EventIDs {
-		if id != uuid.Nil {
-			refs[i].rec.Attributes().PutStr(audit.AttrRecordID, id.String())
-			p.pseudo.maskCaller(refs[i].rec.Attributes())
+		if id == uuid.Nil {
+			continue
+		}
+		refs[i].rec.Attributes().PutStr(audit.AttrRecordID, id.String())
+		p.pseudo.maskCaller(refs[i].rec.Attributes())
+		if refs[i].rl != masked {
+			masked = refs[i].rl
+			p.pseudo.maskCaller(masked.Resource().Attributes())
 		}
 	}
 	for i := range res.Observations {

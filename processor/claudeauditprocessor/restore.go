@@ -31,12 +31,12 @@ func (p *auditProcessor) restore(ctx context.Context) error {
 	start := time.Now()
 	r, err := ledger.OpenReader(dir)
 	if err != nil {
-		return fmt.Errorf("identity_window: open the ledger: %w", err)
+		return fmt.Errorf("identity_window::ledger: open the ledger: %w", err)
 	}
 	defer r.Close()
 	streams, err := r.Streams()
 	if err != nil {
-		return fmt.Errorf("identity_window: list the ledger's streams: %w", err)
+		return fmt.Errorf("identity_window::ledger: list the ledger's streams: %w", err)
 	}
 	entries, unreadable := 0, 0
 	for _, s := range streams {
@@ -51,7 +51,7 @@ func (p *auditProcessor) restore(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("identity_window: read the ledger's tail: %w", err)
+			return fmt.Errorf("identity_window::ledger: read the ledger's tail: %w", err)
 		}
 	}
 	p.logger.Info("identity window rebuilt from the ledger",

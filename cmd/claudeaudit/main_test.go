@@ -424,6 +424,80 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+func TestProve(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	one, two := indextest.EventID(1).String(), indextest.EventID(4).String()
+	f.closeLedger() // which checkpoints
+	file := filepath.Join(t.TempDir(), "event.proof")
+	require.Empty(t, must(t, "prove", two, "--data", f.dir, "--output", file))
+	byIndex := must(t, "prove", two, "--data", f.dir)
+	require.NoError(t, os.Rename(f.path("index"), f.path("no-index")))
+	require.Equal(t, byIndex, must(t, "prove", two, "--data", f.dir), "without an index")
+	require.NoError(t, os.Rename(f.path("no-index"), f.path("index")))
+
+	// The proof and the key are all that is needed.
+	key := filepath.Join(t.TempDir(), "key.pub")
+	text, err := os.ReadFile(f.path("keys", "checkpoint.pub"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(key, text, 0o600))
+	out := must(t, "verify", "--proof", file, "--public-key", key)
+	require.Contains(t, out, "proven: entry 4 of test/log/1 is in the log of 6 entries that this key signed: claudeaudit+")
+	require.Contains(t, out, "proven: entry 5 of test/log/1")
+	require.Contains(t, out, `"event_id":"`+two+`"`)
+	var proven []struct {
+		Stream string
+		Seq    int
+		Entry  struct {
+			EventID string `json:"event_id"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(must(t, "verify", "--proof", file, "--data", f.dir, "--format", "json")), &proven))
+	require.Len(t, proven, 2)
+	require.Equal(t, two, proven[1].Entry.EventID)
+	r := runWith(t, must(t, "prove", two, "--revision", "2", "--data", f.dir), "verify", "--proof", "-", "--public-key", key, "--format", "json")
+	require.Equal(t, 0, r.code)
+	require.Equal(t, 1, strings.Count(r.out, two))
+
+	proof, err := os.ReadFile(file)
+	require.NoError(t, err)
+	other := t.TempDir()
+	must(t, "keygen", "--dir", other)
+	bad := filepath.Join(t.TempDir(), "bad.proof")
+	for name, b := range map[string][]byte{
+		"cut": proof[:len(proof)-20], "empty": nil, "no proof": []byte("hello\n"), "garbage behind": append(bytes.Clone(proof), "x\n"...),
+		"second changed": bytes.Replace(proof, []byte("\nindex 5\n"), []byte("\nindex 4\n"), 1),
+	} {
+		require.NoError(t, os.WriteFile(bad, b, 0o600))
+		r := runWith(t, "", "verify", "--proof", bad, "--public-key", key)
+		require.Equal(t, 1, r.code, name)
+		require.Contains(t, r.stderr, "invalid proof", name)
+		require.Empty(t, r.out)
+	}
+	r = runWith(t, "", "verify", "--proof", file, "--public-key", filepath.Join(other, "checkpoint.pub"))
+	require.Equal(t, 1, r.code)
+	for _, args := range [][]string{
+		{"verify", "--proof", "/no/such/file", "--public-key", key}, {"verify", "--proof", file, "--data", t.TempDir()},
+		{"verify", f.dir, "--proof", file}, {"prove", "x", "--data", f.dir}, {"prove", one, "--data", t.TempDir()},
+		{"prove", one, "--revision", "-1", "--data", f.dir},
+	} {
+		require.Equal(t, 2, runWith(t, "", args...).code, "%v", args)
+	}
+	for _, args := range [][]string{
+		{"prove", indextest.EventID(77).String(), "--data", f.dir}, {"prove", one, "--revision", "9", "--data", f.dir},
+	} {
+		require.Equal(t, 1, runWith(t, "", args...).code, "%v", args)
+	}
+}
+
+func FuzzSplitProofs(f *testing.F) {
+	f.Add([]byte(proofStart + "x\n" + proofStart))
+	f.Add([]byte("\n" + proofStart))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		require.Equal(t, string(b), string(bytes.Join(splitProofs(b), nil)))
+	})
+}
+
 func TestVerifyIndex(t *testing.T) {
 	f := newFixture(t)
 	f.fill()

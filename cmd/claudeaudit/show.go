@@ -42,9 +42,9 @@ Exit code 1: there is no such event.`,
 		Args:              exactlyOne("EVENT_ID"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			event, err := uuid.Parse(args[0])
-			if err != nil || len(args[0]) != 36 {
-				return fmt.Errorf("EVENT_ID: must be a UUID such as 6f1c2a34-8a1b-8c3d-9e4f-5a6b7c8d9e0f, not %q", args[0])
+			event, err := parseEvent(args[0])
+			if err != nil {
+				return err
 			}
 			if withContent && identity == "" {
 				return errors.New("--content: --identity must name the file with the content identity, such as keys/content.identity in the data folder")
@@ -68,6 +68,14 @@ func exactlyOne(name string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+func parseEvent(s string) (uuid.UUID, error) {
+	event, err := uuid.Parse(s)
+	if err != nil || len(s) != 36 {
+		return event, fmt.Errorf("EVENT_ID: must be a UUID such as 6f1c2a34-8a1b-8c3d-9e4f-5a6b7c8d9e0f, not %q", s)
+	}
+	return event, nil
 }
 
 type showOptions struct {

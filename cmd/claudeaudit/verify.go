@@ -30,6 +30,7 @@ type verifyOptions struct {
 	publicKeys  []string
 	checkpoints []string
 	index       string
+	proof       string
 	contentless bool
 	format      string
 }
@@ -62,21 +63,29 @@ checkpoint covers yet, is in order while the collector runs.
 --index also compares the index: that it holds the ledger's entries and no
 others, and that what searches go by is what they say.`,
 		Example: `  claudeaudit verify
-  claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints`,
+  claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints
+  claudeaudit verify --proof event.proof --public-key checkpoint.pub`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				o.path = args[0]
 			}
 			o.format = format.value
+			if o.proof != "" {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless {
+					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
+				}
+				return a.verifyProof(cmd.Context(), o)
+			}
 			return a.verify(cmd.Context(), o)
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.publicKeys, "public-key", nil, "`file` with the checkpoint key's public half, or its text; may be repeated")
 	f.StringArrayVar(&o.checkpoints, "checkpoints", nil, "`file` with copies of checkpoints kept elsewhere; may be repeated")
-	f.StringVar(&o.index, "index", "", "index `file` to compare; without a value that of the data folder")
+	f.StringVar(&o.index, "index", "", "also compare the index: this `file` (--index=FILE), or without a value that of the data folder")
 	f.Lookup("index").NoOptDefVal = defaultIndex
+	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd

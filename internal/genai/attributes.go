@@ -17,7 +17,6 @@ type attributes struct {
 	known    [numKeys]pcommon.Value
 	indexed  indexedFamilies
 	anyGenAI bool // some attribute is of a GenAI namespace
-	over     bool // there were more than the limit, the rest was not looked at
 }
 
 type indexedFamilies struct {
@@ -25,15 +24,11 @@ type indexedFamilies struct {
 	input, output      bool // llm.input_messages.N., llm.output_messages.N.
 }
 
-// read fills a from m. Of several attributes with one key the first counts.
-func (a *attributes) read(m pcommon.Map, limit int) {
+// read fills a from m. Of several attributes with one key the first counts. It
+// looks at all of them, however many: a call must not hide behind the others.
+func (a *attributes) read(m pcommon.Map) {
 	a.all = m
-	n := 0
 	for name, v := range m.All() {
-		if n++; n > limit {
-			a.over = true
-			return
-		}
 		if k, ok := keyIndex[name]; ok {
 			if a.known[k] == (pcommon.Value{}) {
 				a.known[k] = v
@@ -177,13 +172,13 @@ type converter struct {
 
 func (c *converter) take(bytes int) {
 	if c.bytes -= bytes; c.bytes < 0 {
-		c.reason = reasonTooLarge
+		c.reason = ReasonTooLarge
 	}
 }
 
 func (c *converter) value(v pcommon.Value) jcs.Value {
 	if c.nodes--; c.nodes < 0 {
-		c.reason = reasonTooLarge
+		c.reason = ReasonTooLarge
 	}
 	if c.reason != "" {
 		return jcs.Value{}

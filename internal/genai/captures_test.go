@@ -143,12 +143,12 @@ func readCapture(t testing.TB, e expectation) (spans, events []Interaction) {
 	for _, in := range e.Inputs {
 		if in.Signal == "traces" {
 			eachSpan(loadTraces(t, in.File), func(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.Span) {
-				spans = append(spans, ReadSpan(res, scope, span, DefaultLimits))
+				spans = append(spans, ReadSpan(ReadResource(res), scope, span, DefaultLimits))
 			})
 			continue
 		}
 		eachLog(loadLogs(t, in.File), func(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRecord) {
-			events = append(events, ReadLog(res, scope, rec, DefaultLimits))
+			events = append(events, ReadLog(ReadResource(res), scope, rec, DefaultLimits))
 		})
 	}
 	return spans, events
@@ -516,7 +516,7 @@ func stripCapture(t *testing.T, file, signal string) string {
 	if signal == "traces" {
 		traces := loadTraces(t, file)
 		eachSpan(traces, func(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.Span) {
-			StripSpan(span, ReadSpan(res, scope, span, DefaultLimits).Kind)
+			StripSpan(span, ReadSpan(ReadResource(res), scope, span, DefaultLimits).Kind)
 		})
 		b, err := (&ptrace.JSONMarshaler{}).MarshalTraces(traces)
 		require.NoError(t, err)
@@ -524,7 +524,7 @@ func stripCapture(t *testing.T, file, signal string) string {
 	}
 	logs := loadLogs(t, file)
 	eachLog(logs, func(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRecord) {
-		StripLog(rec, ReadLog(res, scope, rec, DefaultLimits).Kind)
+		StripLog(rec, ReadLog(ReadResource(res), scope, rec, DefaultLimits).Kind)
 	})
 	b, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
 	require.NoError(t, err)

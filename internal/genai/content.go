@@ -16,7 +16,7 @@ import (
 const (
 	reasonInvalidJSON = "invalid_json"
 	reasonTooDeep     = "too_deep"
-	reasonTooLarge    = "too_large"
+	ReasonTooLarge    = "too_large"
 	reasonWrongShape  = "wrong_shape"
 	reasonInvalidUTF8 = "invalid_utf8"
 )
@@ -91,7 +91,7 @@ func parse(s string, lim Limits) (jcs.Value, string) {
 	case errors.Is(err, jcs.ErrTooDeep):
 		return jcs.Value{}, reasonTooDeep
 	case errors.Is(err, jcs.ErrTooLarge):
-		return jcs.Value{}, reasonTooLarge
+		return jcs.Value{}, ReasonTooLarge
 	case errors.Is(err, jcs.ErrInvalidUTF8):
 		return jcs.Value{}, reasonInvalidUTF8
 	}

@@ -69,7 +69,7 @@ func (f fixture) build(t testing.TB) (pcommon.Map, pcommon.InstrumentationScope,
 func (f fixture) read(t testing.TB) Interaction {
 	t.Helper()
 	res, scope, span := f.build(t)
-	return ReadSpan(res, scope, span, DefaultLimits)
+	return ReadSpan(ReadResource(res), scope, span, DefaultLimits)
 }
 
 // weather is the conversation of the tool scenario's second call, in the stored form.
@@ -745,7 +745,7 @@ func TestFixturesStripped(t *testing.T) {
 	} {
 		t.Run(f.scope+" "+f.span, func(t *testing.T) {
 			res, scope, span := f.build(t)
-			it := ReadSpan(res, scope, span, DefaultLimits)
+			it := ReadSpan(ReadResource(res), scope, span, DefaultLimits)
 			require.NotEqual(t, KindNone, it.Kind)
 			StripSpan(span, it.Kind)
 			left, err := json.Marshal(span.Attributes().AsRaw())
@@ -762,7 +762,7 @@ func TestFixturesStripped(t *testing.T) {
 				}
 			}
 			// What a second reading sees is the same call, without content.
-			again := ReadSpan(res, scope, span, DefaultLimits)
+			again := ReadSpan(ReadResource(res), scope, span, DefaultLimits)
 			assert.Equal(t, ContentNone, again.PromptCompleteness)
 			assert.Equal(t, ContentNone, again.ResponseCompleteness)
 		})
@@ -785,7 +785,7 @@ func TestStripLeavesOthersAlone(t *testing.T) {
 		res, scope, span := f.build(t)
 		before := ptrace.NewSpan()
 		span.CopyTo(before)
-		StripSpan(span, ReadSpan(res, scope, span, DefaultLimits).Kind)
+		StripSpan(span, ReadSpan(ReadResource(res), scope, span, DefaultLimits).Kind)
 		assert.Equal(t, before, span)
 	}
 }
@@ -806,7 +806,7 @@ func readRecord(t testing.TB, scope string, rec plog.LogRecord) Interaction {
 	t.Helper()
 	s := pcommon.NewInstrumentationScope()
 	s.SetName(scope)
-	return ReadLog(pcommon.NewMap(), s, rec, DefaultLimits)
+	return ReadLog(Resource{}, s, rec, DefaultLimits)
 }
 
 func TestLogEvents(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 )
 
 // smallLimits keep a fuzzed input from costing more than it is worth.
-var smallLimits = Limits{MaxContentBytes: 1 << 16, MaxAttributes: 512, MaxMessages: 64, MaxDepth: 16, MaxNodes: 4096}
+var smallLimits = Limits{MaxContentBytes: 1 << 16, MaxMessages: 64, MaxDepth: 16, MaxNodes: 4096}
 
 // useInteraction does with a reading what its callers do.
 func useInteraction(t testing.TB, it Interaction) {
@@ -47,11 +47,11 @@ func FuzzReadSpan(f *testing.F) {
 			return
 		}
 		eachSpan(traces, func(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.Span) {
-			it := ReadSpan(res, scope, span, smallLimits)
+			it := ReadSpan(ReadResource(res), scope, span, smallLimits)
 			useInteraction(t, it)
 			StripSpan(span, it.Kind)
 			if it.Kind == KindCall || it.Kind == KindPart {
-				again := ReadSpan(res, scope, span, smallLimits)
+				again := ReadSpan(ReadResource(res), scope, span, smallLimits)
 				require.Contains(t, []Completeness{ContentNone, ContentTruncated, ContentUnparsed}, again.PromptCompleteness)
 				require.Empty(t, again.Content.Messages)
 				require.Empty(t, again.Content.Output)
@@ -74,7 +74,7 @@ func FuzzReadLog(f *testing.F) {
 		}
 		var parts []Interaction
 		eachLog(logs, func(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRecord) {
-			it := ReadLog(res, scope, rec, smallLimits)
+			it := ReadLog(ReadResource(res), scope, rec, smallLimits)
 			useInteraction(t, it)
 			StripLog(rec, it.Kind)
 			if it.Kind == KindPart {
@@ -134,7 +134,7 @@ func FuzzContent(f *testing.F) {
 			}
 			shape.attrs = a
 			res, scope, span := shape.build(t)
-			it := ReadSpan(res, scope, span, smallLimits)
+			it := ReadSpan(ReadResource(res), scope, span, smallLimits)
 			useInteraction(t, it)
 			StripSpan(span, it.Kind)
 		}
@@ -192,15 +192,15 @@ func TestHostileSpansTakeLinearTime(t *testing.T) {
 			scope := pcommon.NewInstrumentationScope()
 			scope.SetName(scopeTraceloopChain)
 			start := time.Now()
-			it := ReadSpan(pcommon.NewMap(), scope, span, DefaultLimits)
+			it := ReadSpan(Resource{}, scope, span, DefaultLimits)
 			useInteraction(t, it)
 			switch name {
 			case "attributes":
-				assert.Equal(t, []Unparsed{{Key: "attributes", Reason: reasonTooLarge}}, it.Unparsed)
+				assert.Equal(t, []Unparsed{{Key: "attributes", Reason: ReasonTooLarge}}, it.Unparsed)
 			case "depth":
 				assert.Equal(t, reasonTooDeep, it.Unparsed[0].Reason)
 			case "size":
-				assert.Equal(t, reasonTooLarge, it.Unparsed[0].Reason)
+				assert.Equal(t, ReasonTooLarge, it.Unparsed[0].Reason)
 				assert.Equal(t, 60<<20+4, it.Unparsed[0].Bytes)
 				assert.Equal(t, ContentUnparsed, it.PromptCompleteness)
 			case "indexes":
@@ -265,7 +265,7 @@ func BenchmarkReadSpan(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				eachSpan(traces, func(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.Span) {
-					ReadSpan(res, scope, span, DefaultLimits)
+					ReadSpan(ReadResource(res), scope, span, DefaultLimits)
 				})
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*spans), "ns/span")
@@ -281,7 +281,7 @@ func BenchmarkReadSpan(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
-				ReadSpan(res, scope, span, DefaultLimits)
+				ReadSpan(ReadResource(res), scope, span, DefaultLimits)
 			}
 		})
 	}

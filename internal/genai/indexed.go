@@ -40,11 +40,7 @@ func (r *reader) indexedMessages() {
 // their numbers, which may be sparse and of any size.
 func (r *reader) indexed(prefix string, s *side, field func(string, *indexedField) bool) []conversation.Message {
 	var fields []indexedField
-	n := 0
 	for name, v := range r.a.all.All() {
-		if n++; n > r.lim.MaxAttributes {
-			break
-		}
 		rest, ok := strings.CutPrefix(name, prefix)
 		if !ok {
 			continue
@@ -70,7 +66,7 @@ func (r *reader) indexed(prefix string, s *side, field func(string, *indexedFiel
 			end++
 		}
 		if len(out) >= r.lim.MaxMessages {
-			r.it.Unparsed = append(r.it.Unparsed, Unparsed{Key: prefix + "N", Reason: reasonTooLarge})
+			r.it.Unparsed = append(r.it.Unparsed, Unparsed{Key: prefix + "N", Reason: ReasonTooLarge})
 			s.unparsed = true
 			break
 		}

@@ -6,7 +6,6 @@ import "github.com/claudeaudit/claudeaudit/internal/jcs"
 // What lies beyond a limit is not read and is named in Interaction.Unparsed.
 type Limits struct {
 	MaxContentBytes int // bytes of one attribute or body that holds content
-	MaxAttributes   int // attributes looked at per span, event or record
 	MaxMessages     int // messages of one prompt or response
 	MaxDepth        int // nesting of content
 	MaxNodes        int // JSON values of one attribute or body
@@ -15,7 +14,6 @@ type Limits struct {
 // DefaultLimits hold the longest prompts that the API accepts (32 MB).
 var DefaultLimits = Limits{
 	MaxContentBytes: 32 << 20,
-	MaxAttributes:   1 << 17,
 	MaxMessages:     100_000,
 	MaxDepth:        128,
 	MaxNodes:        1 << 20,
@@ -28,7 +26,6 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	set(&l.MaxContentBytes, DefaultLimits.MaxContentBytes)
-	set(&l.MaxAttributes, DefaultLimits.MaxAttributes)
 	set(&l.MaxMessages, DefaultLimits.MaxMessages)
 	set(&l.MaxDepth, DefaultLimits.MaxDepth)
 	set(&l.MaxNodes, DefaultLimits.MaxNodes)

@@ -92,11 +92,7 @@ func (r *reader) liteLLMRaw() {
 	it.OfParent = true
 	it.LatencyMs = nil
 	var request, response []jcs.Member
-	n := 0
 	for name, v := range r.a.all.All() {
-		if n++; n > r.lim.MaxAttributes {
-			break
-		}
 		rest, ok := strings.CutPrefix(name, "llm.")
 		if !ok {
 			continue

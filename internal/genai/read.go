@@ -26,10 +26,10 @@ type reader struct {
 	answer side
 }
 
-// ReadSpan reads what a span tells. res are the attributes of its resource. The
+// ReadSpan reads what a span tells. res is its resource. The
 // result shares the span's strings. It never fails: what can't be read is named
 // in Unparsed. Zero limits mean DefaultLimits.
-func ReadSpan(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.Span, lim Limits) Interaction {
+func ReadSpan(res Resource, scope pcommon.InstrumentationScope, span ptrace.Span, lim Limits) Interaction {
 	it := Interaction{
 		Scope:        scope.Name(),
 		TraceID:      span.TraceID(),
@@ -38,10 +38,10 @@ func ReadSpan(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.S
 		Sequence:     -1,
 	}
 	r := reader{lim: lim.withDefaults(), it: &it}
-	r.a.read(span.Attributes(), r.lim.MaxAttributes)
+	r.a.read(span.Attributes())
 	it.Dialect, it.Kind = recogniseSpan(it.Scope, span, &r.a)
 	claudeCode := it.Dialect == DialectClaudeCodeTraces
-	it.Who.resource(res, claudeCode, r.lim.MaxAttributes)
+	it.Who.resource(&res, claudeCode)
 	it.Who.attributes(&r.a, claudeCode, span.Kind(), r.lim)
 	if it.Kind == KindNone && it.Who.told() {
 		it.Kind = KindContext
@@ -62,7 +62,7 @@ func ReadSpan(res pcommon.Map, scope pcommon.InstrumentationScope, span ptrace.S
 // ReadLog reads what a log record tells; see ReadSpan. The times of an event are
 // the end of the call it tells of; the start is known only where the event
 // has a duration.
-func ReadLog(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRecord, lim Limits) Interaction {
+func ReadLog(res Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord, lim Limits) Interaction {
 	it := Interaction{
 		Scope:    scope.Name(),
 		TraceID:  rec.TraceID(),
@@ -70,10 +70,10 @@ func ReadLog(res pcommon.Map, scope pcommon.InstrumentationScope, rec plog.LogRe
 		Sequence: -1,
 	}
 	r := reader{lim: lim.withDefaults(), it: &it}
-	r.a.read(rec.Attributes(), r.lim.MaxAttributes)
+	r.a.read(rec.Attributes())
 	it.Dialect, it.EventName, it.Kind = recogniseLog(it.Scope, rec, &r.a)
 	claudeCode := it.Dialect == DialectClaudeCodeEvents
-	it.Who.resource(res, claudeCode, r.lim.MaxAttributes)
+	it.Who.resource(&res, claudeCode)
 	it.Who.attributes(&r.a, claudeCode, ptrace.SpanKindUnspecified, r.lim)
 	if it.Kind == KindNone {
 		return it
@@ -332,10 +332,6 @@ func (r *reader) finish() {
 		it.Evidence = EvidenceSDK
 	}
 	it.Claude = isClaude(it)
-	if r.a.over {
-		it.Unparsed = append(it.Unparsed, Unparsed{Key: "attributes", Reason: reasonTooLarge})
-		r.prompt.unparsed, r.answer.unparsed = true, true
-	}
 	if it.StopReason == "" && it.Kind != KindContext {
 		for _, m := range it.Content.Output {
 			r.stopReason(m.FinishReason)

@@ -112,7 +112,7 @@ func (r *reader) wrongShape(k key, s *side) {
 
 func (r *reader) tooLarge(k key, s *side) {
 	if r.a.has(k) {
-		r.unparsed(keyNames[k], r.a.known[k], reasonTooLarge, s)
+		r.unparsed(keyNames[k], r.a.known[k], ReasonTooLarge, s)
 	}
 }
 

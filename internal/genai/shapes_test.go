@@ -116,7 +116,7 @@ func TestShapes(t *testing.T) {
 func TestStructuredValues(t *testing.T) {
 	read := func(v any, lim Limits) Interaction {
 		res, scope, span := fixture{scope: "x", span: "chat", attrs: attrs{"gen_ai.operation.name": "chat", "gen_ai.input.messages": v}}.build(t)
-		return ReadSpan(res, scope, span, lim)
+		return ReadSpan(ReadResource(res), scope, span, lim)
 	}
 	t.Run("bytes become base64", func(t *testing.T) {
 		it := read([]any{attrs{"role": "user", "parts": []any{attrs{"type": "blob", "mime_type": "image/png", "content": []byte("\x89PNG")}}}}, DefaultLimits)
@@ -128,7 +128,7 @@ func TestStructuredValues(t *testing.T) {
 	})
 	for name, lim := range map[string]Limits{
 		reasonTooDeep:  {MaxDepth: 2},
-		reasonTooLarge: {MaxNodes: 3},
+		ReasonTooLarge: {MaxNodes: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			it := read([]any{attrs{"role": "user", "parts": []any{attrs{"type": "text", "content": "x"}}}}, lim)
@@ -142,11 +142,11 @@ func TestStructuredValues(t *testing.T) {
 	}
 	t.Run("too many bytes", func(t *testing.T) {
 		it := read([]any{attrs{"role": "user", "content": strings.Repeat("x", 100)}}, Limits{MaxContentBytes: 50})
-		assert.Equal(t, reasonTooLarge, it.Unparsed[0].Reason)
+		assert.Equal(t, ReasonTooLarge, it.Unparsed[0].Reason)
 	})
 	t.Run("too many messages", func(t *testing.T) {
 		it := read([]any{attrs{"role": "user", "content": "a"}, attrs{"role": "user", "content": "b"}}, Limits{MaxMessages: 1})
-		assert.Equal(t, reasonTooLarge, it.Unparsed[0].Reason)
+		assert.Equal(t, ReasonTooLarge, it.Unparsed[0].Reason)
 		assert.Equal(t, ContentUnparsed, it.PromptCompleteness)
 	})
 	t.Run("neither text nor structured", func(t *testing.T) {

@@ -75,7 +75,7 @@ func (r *reader) oldMessages(attrs pcommon.Map, name, role string, s *side) []co
 	case !ok:
 		r.unparsed(name, v, reasonWrongShape, s)
 	case m.over:
-		r.unparsed(name, v, reasonTooLarge, s)
+		r.unparsed(name, v, ReasonTooLarge, s)
 	}
 	for i := range out {
 		if out[i].Role == "" || role == conversation.RoleAssistant {

@@ -31,39 +31,50 @@ var (
 	metadataSessions = []string{"session_id", "thread_id"}
 )
 
-// resource is what the resource tells.
-func (w *Who) resource(res pcommon.Map, claudeCode bool, limit int) {
-	var user, session [3]string
-	n := 0
-	for name, v := range res.All() {
-		if n++; n > limit {
-			break
-		}
+// Resource is what a resource tells of the caller. It is read once for all that
+// belongs to it.
+type Resource struct {
+	application, department string
+	user                    [3]string // user.email, user.id, enduser.id
+	session                 [2]string // session.id, gen_ai.conversation.id
+}
+
+// ReadResource reads the attributes of a resource.
+func ReadResource(m pcommon.Map) Resource {
+	var r Resource
+	for name, v := range m.All() {
 		switch name {
 		case "service.name":
-			w.Application = valueText(v)
+			r.application = valueText(v)
 		case "user.email":
-			if claudeCode {
-				user[0] = valueText(v)
-			}
+			r.user[0] = valueText(v)
 		case "user.id":
-			user[1] = valueText(v)
+			r.user[1] = valueText(v)
 		case "enduser.id":
-			user[2] = valueText(v)
+			r.user[2] = valueText(v)
 		case "session.id":
-			session[0] = valueText(v)
+			r.session[0] = valueText(v)
 		case "gen_ai.conversation.id":
-			session[1] = valueText(v)
+			r.session[1] = valueText(v)
 		case "department", "user.department", "enduser.department":
-			if w.Department == "" {
-				w.Department = valueText(v)
+			if r.department == "" {
+				r.department = valueText(v)
 			}
 		}
 	}
-	for i, s := range user {
-		w.user(s, rankResource+i)
+	return r
+}
+
+// resource takes what the resource tells. An e-mail address there is the user's
+// in Claude Code alone.
+func (w *Who) resource(r *Resource, claudeCode bool) {
+	w.Application, w.Department = r.application, r.department
+	for i, s := range r.user {
+		if i > 0 || claudeCode {
+			w.user(s, rankResource+i)
+		}
 	}
-	for i, s := range session {
+	for i, s := range r.session {
 		w.session(s, rankResource+i)
 	}
 }

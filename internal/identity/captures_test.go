@@ -81,7 +81,7 @@ func load(t testing.TB, name string) (expectation, []told) {
 			for _, rs := range td.ResourceSpans().All() {
 				for _, ss := range rs.ScopeSpans().All() {
 					for _, s := range ss.Spans().All() {
-						all = append(all, told{NewItem(genai.ReadSpan(rs.Resource().Attributes(), ss.Scope(), s, genai.DefaultLimits)), SignalSpan})
+						all = append(all, told{NewItem(genai.ReadSpan(genai.ReadResource(rs.Resource().Attributes()), ss.Scope(), s, genai.DefaultLimits)), SignalSpan})
 					}
 				}
 			}
@@ -92,7 +92,7 @@ func load(t testing.TB, name string) (expectation, []told) {
 		for _, rl := range ld.ResourceLogs().All() {
 			for _, sl := range rl.ScopeLogs().All() {
 				for _, r := range sl.LogRecords().All() {
-					all = append(all, told{NewItem(genai.ReadLog(rl.Resource().Attributes(), sl.Scope(), r, genai.DefaultLimits)), SignalLog})
+					all = append(all, told{NewItem(genai.ReadLog(genai.ReadResource(rl.Resource().Attributes()), sl.Scope(), r, genai.DefaultLimits)), SignalLog})
 				}
 			}
 		}

@@ -124,8 +124,6 @@ type LimitsConfig struct {
 	// MaxContentBytes is the largest content that is read; what is larger is
 	// recorded as unparsed, with its hash. Default 32 MiB.
 	MaxContentBytes int `mapstructure:"max_content_bytes"`
-	// MaxAttributes is the number of attributes looked at; default 131072.
-	MaxAttributes int `mapstructure:"max_attributes"`
 }
 
 var _ component.Config = (*Config)(nil)
@@ -139,7 +137,7 @@ func createDefaultConfig() component.Config {
 		IPAddress:      IPAddressConfig{Mask: pseudonym.MaskTruncate},
 		Classification: ClassificationConfig{Default: audit.Internal},
 		IdentityWindow: WindowConfig{MaxCalls: 100_000, MaxSpans: 100_000, MaxContentBytes: 64 << 20, TTL: 24 * time.Hour},
-		Limits:         LimitsConfig{MaxContentBytes: lim.MaxContentBytes, MaxAttributes: lim.MaxAttributes},
+		Limits:         LimitsConfig{MaxContentBytes: lim.MaxContentBytes},
 	}
 }
 
@@ -192,7 +190,6 @@ func (c *Config) Validate() error {
 		{"identity_window::max_spans", w.MaxSpans > 0},
 		{"identity_window::max_content_bytes", w.MaxContentBytes > 0},
 		{"limits::max_content_bytes", l.MaxContentBytes > 0},
-		{"limits::max_attributes", l.MaxAttributes > 0},
 	} {
 		if !b.ok {
 			bad(b.key, "must be greater than 0")

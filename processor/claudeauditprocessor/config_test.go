@@ -49,7 +49,7 @@ func TestConfig(t *testing.T) {
 				}},
 			}},
 			IdentityWindow: WindowConfig{MaxCalls: 10, MaxSpans: 20, MaxContentBytes: 30, TTL: 40 * time.Minute, Ledger: "/var/lib/claudeaudit/ledger"},
-			Limits:         LimitsConfig{MaxContentBytes: 1 << 20, MaxAttributes: 1000},
+			Limits:         LimitsConfig{MaxContentBytes: 1 << 20},
 		}},
 		{name: "full_address", want: changed(func(c *Config) { c.IPAddress.Mask = pseudonym.MaskFull })},
 		{name: "span_only_condition", want: changed(func(c *Config) {
@@ -82,7 +82,6 @@ func TestConfig(t *testing.T) {
 		}},
 		{name: "limits", errs: []string{
 			"limits::max_content_bytes: must be greater than 0",
-			"limits::max_attributes: must be greater than 0",
 		}},
 		{name: "unknown", errs: []string{"contents"}},
 		{name: "unknown_in_block", errs: []string{"ip_address", "masks"}},

@@ -1,6 +1,7 @@
 package claudeauditprocessor
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -41,7 +42,7 @@ func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor
 	}
 	p := &auditProcessor{
 		cfg: cfg, logger: set.Logger, tb: tb, window: identity.New(cfg.IdentityWindow.options()),
-		limits: genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes, MaxAttributes: cfg.Limits.MaxAttributes},
+		limits: genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes},
 	}
 	sp, err := spanParser(set)
 	if err != nil {
@@ -114,6 +115,19 @@ func (p *auditProcessor) recorded(in *genai.Interaction) bool {
 	return in.Kind != genai.KindCall || p.cfg.Models == ModelsAll || in.Claude
 }
 
+// item encodes what was read. Content that takes more than the limit as it is
+// stored is hashed and not kept.
+func (p *auditProcessor) item(in genai.Interaction) identity.Item {
+	it := identity.NewItem(in)
+	if n := it.Encoded.Len(); n > p.cfg.Limits.MaxContentBytes {
+		it.Unparsed = append(it.Unparsed, genai.Unparsed{
+			Key: "content", Bytes: n, SHA256: cmp.Or(it.Encoded.PromptHash, it.Encoded.ResponseHash), Reason: genai.ReasonTooLarge,
+		})
+		it.Encoded.System, it.Encoded.Input, it.Encoded.Output = "", "", ""
+	}
+	return it
+}
+
 type spanRef struct {
 	rs   ptrace.ResourceSpans
 	ss   ptrace.ScopeSpans
@@ -125,6 +139,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 	refs := make([]spanRef, 0, td.SpanCount())
 	for _, rs := range td.ResourceSpans().All() {
 		p.dropClaimed(ctx, rs.Resource().Attributes())
+		res := genai.ReadResource(rs.Resource().Attributes())
 		for _, ss := range rs.ScopeSpans().All() {
 			p.dropClaimed(ctx, ss.Scope().Attributes())
 			for _, span := range ss.Spans().All() {
@@ -135,12 +150,12 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 				for _, l := range span.Links().All() {
 					p.dropClaimed(ctx, l.Attributes())
 				}
-				in := genai.ReadSpan(rs.Resource().Attributes(), ss.Scope(), span, p.limits)
+				in := genai.ReadSpan(res, ss.Scope(), span, p.limits)
 				if !p.recorded(&in) {
 					in.Kind = genai.KindContext
 				}
 				genai.StripSpan(span, in.Kind)
-				items = append(items, identity.NewItem(in))
+				items = append(items, p.item(in))
 				refs = append(refs, spanRef{rs, ss, span})
 			}
 		}
@@ -196,16 +211,17 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 	refs := make([]logRef, 0, ld.LogRecordCount())
 	for _, rl := range ld.ResourceLogs().All() {
 		p.dropClaimed(ctx, rl.Resource().Attributes())
+		res := genai.ReadResource(rl.Resource().Attributes())
 		for _, sl := range rl.ScopeLogs().All() {
 			p.dropClaimed(ctx, sl.Scope().Attributes())
 			for _, rec := range sl.LogRecords().All() {
 				p.dropClaimed(ctx, rec.Attributes())
-				in := genai.ReadLog(rl.Resource().Attributes(), sl.Scope(), rec, p.limits)
+				in := genai.ReadLog(res, sl.Scope(), rec, p.limits)
 				if !p.recorded(&in) {
 					in.Kind = genai.KindContext
 				}
 				genai.StripLog(rec, in.Kind)
-				items = append(items, identity.NewItem(in))
+				items = append(items, p.item(in))
 				refs = append(refs, logRef{rl, sl, rec})
 			}
 		}

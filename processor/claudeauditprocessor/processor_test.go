@@ -714,10 +714,22 @@ func TestLimits(t *testing.T) {
 	_, there := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).Attributes().Get(audit.AttrInputMessages)
 	require.False(t, there, "what isn't read isn't handed on")
 
+	// Text that grows when it is written as JSON counts as it is written.
 	p.shutdown()
-	cfg.Limits = createDefaultConfig().(*Config).Limits
-	cfg.Limits.MaxAttributes = 3
+	cfg.Limits.MaxContentBytes = 4096
 	p = start(t, cfg)
-	p.sendTraces(t, newCall())
-	require.Equal(t, "attributes", one(t, p).Unparsed[0].Key)
+	td = newCall()
+	input := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).Attributes()
+	input.Remove(audit.AttrInputMessages)
+	part := input.PutEmptySlice(audit.AttrInputMessages).AppendEmpty().SetEmptyMap()
+	part.PutStr("role", "user")
+	text := part.PutEmptySlice("parts").AppendEmpty().SetEmptyMap()
+	text.PutStr("type", "text")
+	text.PutStr("content", strings.Repeat("\x01", 1000))
+	td = p.sendTraces(t, td)
+	got = one(t, p)
+	require.Equal(t, "too_large", got.Unparsed[0].Reason)
+	require.NotEmpty(t, got.PromptHash, "what was read is hashed")
+	_, there = td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).Attributes().Get(audit.AttrInputMessages)
+	require.False(t, there)
 }

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -148,7 +147,8 @@ func FuzzContent(f *testing.F) {
 	})
 }
 
-// Whatever a span holds, reading it takes time in proportion to its size.
+// Whatever a span holds, reading it takes time in proportion to its size: these
+// would not end in the time of a test run if it were the square.
 func TestHostileSpansTakeLinearTime(t *testing.T) {
 	many := func(n int, fn func(i int, m attrs)) attrs {
 		m := attrs{"gen_ai.operation.name": "chat"}
@@ -191,12 +191,12 @@ func TestHostileSpansTakeLinearTime(t *testing.T) {
 			}
 			scope := pcommon.NewInstrumentationScope()
 			scope.SetName(scopeTraceloopChain)
-			start := time.Now()
 			it := ReadSpan(Resource{}, scope, span, DefaultLimits)
 			useInteraction(t, it)
 			switch name {
 			case "attributes":
-				assert.Equal(t, []Unparsed{{Key: "attributes", Reason: ReasonTooLarge}}, it.Unparsed)
+				assert.Equal(t, KindCall, it.Kind, "a call doesn't hide behind other attributes")
+				assert.Empty(t, it.Unparsed)
 			case "depth":
 				assert.Equal(t, reasonTooDeep, it.Unparsed[0].Reason)
 			case "size":
@@ -209,7 +209,6 @@ func TestHostileSpansTakeLinearTime(t *testing.T) {
 				assert.Len(t, it.Content.Output[0].Parts, n)
 			}
 			StripSpan(span, it.Kind)
-			assert.Less(t, time.Since(start), 5*time.Second)
 		})
 	}
 }

@@ -55,8 +55,10 @@ var marks = []mark{
 	{"</user>", "input-tag-end", 0.3, kTemplate, false},
 	{"</document>", "input-tag-end", 0.15, kTemplate, false},
 	{"</context>", "input-tag-end", 0.15, kTemplate, false},
-	{"### system", "system-heading", 0.35, kTemplate, false},
-	{"###system", "system-heading", 0.35, kTemplate, false},
+	{"### system:", "system-heading", 0.4, kTemplate, false},
+	{"### system prompt", "system-heading", 0.3, kTemplate, false},
+	{"### system\n", "system-heading", 0.35, kTemplate, false},
+	{"###system:", "system-heading", 0.4, kTemplate, false},
 	{"### instruction", "instruction-heading", 0.2, kTemplate, false},
 	{"### response", "response-heading", 0.2, kTemplate, false},
 	{"end of system prompt", "end-of-prompt", 0.7, kTemplate, false},
@@ -82,6 +84,15 @@ var marks = []mark{
 	{"attention ai", "note-to-model", 0.6, kAbuse, false},
 	{"instructions for ai", "note-to-model", 0.5, kAbuse, false},
 	{"inject:", "inject-label", 0.5, kAbuse, false},
+	{"injection:", "inject-label", 0.5, kAbuse, false},
+	{"[hidden", "hidden-label", 0.4, kAbuse, false},
+	{"[[important", "hidden-label", 0.4, kAbuse, false},
+	{"instruction:", "instruction-label", 0.25, kAbuse, false},
+	{"following code", "insert-code", 0, kAbuse, false},
+	{"code snippet", "insert-code", 0, kAbuse, false},
+	{"code section", "insert-code", 0, kAbuse, false},
+	{"code block", "insert-code", 0, kAbuse, false},
+	{"code excerpt", "insert-code", 0, kAbuse, false},
 	{"\"role\": \"system\"", "role-json", 0.4, kTemplate, false},
 	{"\"role\":\"system\"", "role-json", 0.4, kTemplate, false},
 	{"'role': 'system'", "role-json", 0.4, kTemplate, false},
@@ -107,6 +118,10 @@ func (s *scorer) mark(m *mark, end int) {
 	start := max(0, end-len(m.text))
 	if m.name == "image" {
 		s.image(start, end)
+		return
+	}
+	if m.name == "insert-code" {
+		s.insert(start, end)
 		return
 	}
 	if m.line {
@@ -162,4 +177,44 @@ func (s *scorer) image(start, end int) {
 		}
 	}
 	s.e.add(kExfil, "image-with-place", min(w, 1.2), int32(start), int32(end))
+}
+
+// dangers are what code does that nobody asks to be put into an answer.
+var dangers = [...]string{
+	"socket.socket", "os.dup2", "/bin/sh", "/bin/bash -i", "pexpect", "ssh -", "subprocess.", "os.system", "os.remove", "rmtree", "rm -rf", "requests.post", "requests.get", "urllib", "while true", "clipboard", "pyperclip", "keylog", "pynput",
+	"terminate()", ".kill(", "private_key", "/etc/passwd", "/etc/shadow", "eval(", "exec(", "base64 -d", "curl ", "wget ", "powershell", "victim", "attacker", "fork()", "cryptography.fernet", "netcat", "nc -e", "smtplib", "screenshot", "webcam", "getpass", "winreg", "crontab", "target_",
+}
+
+// insert: code that does harm is to be put into the answer.
+func (s *scorer) insert(start, end int) {
+	before := lower(s.text[max(0, start-120):start])
+	if k := strings.LastIndexByte(before, '\n'); k >= 0 {
+		before = before[k:]
+	}
+	put := false
+	for _, w := range [...]string{"include", "includ", "insert", "integrat", "incorporat", "embed", "employ", "introduc", "add ", "append", "inclusion", "make the", "place ", "inject", "adopt", "use the", "attach"} {
+		put = put || strings.Contains(before, w)
+	}
+	if !put {
+		return
+	}
+	w := float32(0.3)
+	around := before + lower(s.text[start:min(len(s.text), end+120)])
+	for _, a := range [...]string{"your code", "your response", "your answer", "your implementation", "your solution", "elucidation", "your reply", "your codebase", "your program", "your script", "your output"} {
+		if strings.Contains(around, a) {
+			w += 0.2
+			break
+		}
+	}
+	code := lower(s.text[end:min(len(s.text), end+900)])
+	n := 0
+	for _, d := range dangers {
+		if strings.Contains(code, d) {
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	s.e.add(kAbuse, "insert-code", w+0.25*float32(min(n, 3)), int32(start), int32(end))
 }

@@ -393,16 +393,19 @@ func (n *normaliser) word(i, j int) {
 		case lookOf(r) == fake:
 			fakes++
 			// Greek letters are symbols in formulas and names of substances
-			strong = strong || !(r >= 'α' && r <= 'ω') || r == 'ο' || r == 'ι' || r == 'ν' || r == 'ρ' || r == 'υ'
+			strong = strong || r >= 0x370 && r < 0x1d00 && !(r >= 'α' && r <= 'ω') || r == 'ο' || r == 'ι' || r == 'ν' || r == 'ρ' || r == 'υ'
 		default:
 			all = false
 		}
 	}
-	if fakes == 0 || !all || !mixed && !n.latin {
+	// phonetic letters and small capitals are no script of their own
+	first, _ := utf8.DecodeRuneInString(n.text[i:])
+	phonetic := first >= 0x250 && first < 0x2b0 || first >= 0x1d00 && first < 0x1d80
+	if fakes == 0 || !all || !mixed && !n.latin && !phonetic {
 		n.out = append(n.out, n.text[i:j]...)
 		return
 	}
-	if mixed && strong && count >= 3 {
+	if mixed && strong && !phonetic && count >= 3 {
 		n.sig.Homoglyph++
 	}
 	for k := i; k < j; {

@@ -7,6 +7,8 @@ type scorer struct {
 	origin Origin
 	z      tokenizer
 	e      evidence
+
+	noLimits int // end of the first place where limits are denied
 }
 
 const reach = 9 // tokens between a verb and what it acts on
@@ -24,6 +26,9 @@ func (s *scorer) window() {
 		if c&(cInstr|cRule|cThing|cAll) != 0 {
 			s.disclose(i)
 		}
+		if c&cGiven != 0 {
+			s.told(i)
+		}
 		if c&cNew != 0 {
 			s.fresh(i)
 		}
@@ -35,6 +40,9 @@ func (s *scorer) window() {
 		}
 		if c&cSend != 0 {
 			s.send(i)
+		}
+		if c&(cReveal|cShow) != 0 {
+			s.hand(i)
 		}
 		if c&(cCovert|cExec|cAI) != 0 {
 			s.abuse(i)
@@ -84,7 +92,7 @@ func (s *scorer) position(i int) float32 {
 	switch {
 	case p.is(cNot):
 		return 0
-	case p.is(cI | cThey):
+	case p.is(cI|cThey|cThat) && !p.is(cYou):
 		// "I ignore" but "you that ignore"
 		return 0.2
 	case p.is(cPolite | cYou | cAI | cSystem):
@@ -241,7 +249,17 @@ func (s *scorer) override(i int) {
 	if at > i {
 		mods |= s.near(at+1, min(to, at+6)) & (cPrior | cGiven | cYou | cAI)
 	}
-	factor := s.position(i) * s.talk(i)
+	factor := s.position(i) * s.talk(i) * s.code(i)
+	if strong && !foreign {
+		// "ignores", "overriding", "was bypassed" tell of somebody
+		if w := s.word(i); strings.HasSuffix(w, "ing") || strings.HasSuffix(w, "ed") || strings.HasSuffix(w, "s") && w != "bypass" {
+			if s.near(from, i)&(cAI|cYou|cRole|cName) == 0 {
+				factor *= 0.5
+			} else {
+				factor *= 0.85
+			}
+		}
+	}
 	if factor == 0 {
 		return
 	}
@@ -261,7 +279,7 @@ func (s *scorer) override(i int) {
 	case object&cInstr != 0:
 		w = 0.2
 		if yours {
-			w += 0.45
+			w += 0.55
 		}
 		if mods&cSystem != 0 {
 			w += 0.4
@@ -275,6 +293,8 @@ func (s *scorer) override(i int) {
 	case object&(cRule|cLimit|cSafety) != 0:
 		if strong {
 			w = 0.4
+		} else if yours {
+			w = 0.25
 		}
 		if yours {
 			w += 0.35
@@ -283,7 +303,7 @@ func (s *scorer) override(i int) {
 			w += 0.35
 		}
 		if mods&cSafety != 0 {
-			w += 0.3
+			w += 0.35
 		}
 		if mods&cLimit != 0 {
 			w += 0.1
@@ -306,10 +326,8 @@ func (s *scorer) override(i int) {
 			w += 0.2
 		}
 	case object&cThing != 0:
-		if mods&cPrior != 0 && yours {
+		if mods&cPrior != 0 {
 			w = 0.4
-		} else if mods&cPrior != 0 {
-			w = 0.25
 		}
 	case strong:
 		w = s.overrideBare(i, to)
@@ -324,7 +342,7 @@ func (s *scorer) override(i int) {
 		}
 	}
 	// what else comes with it
-	if w > 0.3 && factor > 0.5 {
+	if w*factor >= 0.55 {
 		ahead := s.near(i+1, i+40)
 		if ahead&(cNew|cInstead) != 0 {
 			s.e.add(kOverride, "then-new", 0.25, t[i].start, end)
@@ -356,15 +374,19 @@ func (s *scorer) overrideBare(i, to int) float32 {
 		case c&(cYou|cAI|cI) != 0:
 			you = true
 		}
-		if w := s.word(k); w == "about" || w == "but" {
+		if w := s.word(k); w == "before" && k+1 < to && t[k+1].punct == 0 && !t[k+1].is(cThat) {
+			return 0.15
+		} else if w == "about" || w == "but" {
 			return 0.1
 		}
 	}
-	ends := last+1 >= to || t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
+	ends := last+1 >= to || strings.IndexByte(".,:;!?\n\"')]", t[last+1].punct) >= 0 && t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
 	foreign := t[i].is(cForeign)
 	switch {
 	case all && prior && ends, all && given && you, all && prior && foreign:
 		return 0.95
+	case given && you:
+		return 0.8
 	case prior && ends && last-i <= 3:
 		return 0.75
 	case all && you && ends:
@@ -392,15 +414,27 @@ func (s *scorer) switchedOff(i int) {
 	if c&cInstr != 0 {
 		w += 0.35
 	} else if c&(cRule|cLimit) != 0 {
-		w += 0.15
+		w += 0.1
 	}
 	if c&cSafety != 0 {
 		w += 0.35
 	}
+	if w == 0 && c&cThing != 0 && s.near(from, i)&cAll != 0 && s.near(from, i)&cPrior != 0 {
+		w = 0.35
+	}
 	if w == 0 {
 		return
 	}
-	if c&(cYour|cAI|cYou) != 0 {
+	if c&cYou != 0 && c&cAI != 0 {
+		w += 0.1
+	}
+	if c&(cAI|cYou) != 0 && c&cLimit != 0 {
+		w += 0.1
+	}
+	if c&cSafety != 0 && s.near(i-25, i+25)&(cYou|cYour|cAI|cReply|cFollow) != 0 {
+		w += 0.1
+	}
+	if c&(cYour|cAI) != 0 || c&cYou != 0 && c&cSafety != 0 {
 		w += 0.3
 	}
 	if c&cPrior != 0 {
@@ -409,9 +443,9 @@ func (s *scorer) switchedOff(i int) {
 	if c&cSystem != 0 {
 		w += 0.1
 	}
-	f := s.talk(i)
-	if c&(cI|cThey) != 0 && c&(cYour|cYou) == 0 {
-		f *= 0.5
+	f := s.talk(i) * s.code(i)
+	if c&(cI|cThey) != 0 && c&(cYour|cYou|cAI) == 0 {
+		f *= 0.6
 	}
 	if c&cAsk != 0 {
 		f *= 0.5
@@ -424,7 +458,10 @@ func (s *scorer) fresh(i int) {
 	t := s.z.toks
 	_, to := s.around(i, 0, 3)
 	for k := i + 1; k < to; k++ {
-		if !t[k].is(cInstr|cRule) && s.word(k) != "task" {
+		switch w := s.word(k); {
+		case t[k].is(cInstr), t[k].is(cRule) && t[k].is(cForeign):
+		case w == "task", w == "instruction", w == "directive", w == "rule", w == "rules", w == "order", w == "orders":
+		default:
 			continue
 		}
 		a, b := s.around(k, 6, 8)
@@ -494,6 +531,10 @@ func (s *scorer) disclose(i int) {
 	// "instructions you were given", "rules that you got"
 	given := after&cGiven != 0 && after&cYou != 0 || t[i].is(cForeign) && s.near(from, to)&cGiven != 0
 	if own&cMy != 0 && !given && own&cYour == 0 {
+		before := lower(s.text[max(0, int(t[i].start)-60):t[i].start])
+		if strings.Contains(before, "complete") || strings.Contains(before, "fill in") || strings.Contains(before, "finish this") || strings.Contains(before, "continue this") {
+			s.e.add(kDisclose, "complete-my-instructions", 0.8*s.talk(i), t[g].start, t[i].end)
+		}
 		return
 	}
 	yours := own&cYour != 0
@@ -555,6 +596,13 @@ func (s *scorer) disclose(i int) {
 	if v == 0 && !(yours && (system || own&cHidden != 0)) {
 		return
 	}
+	if !given && !system && own&(cHidden|cPrior) == 0 && i+1 < to && t[i+1].punct == 0 {
+		// "your instructions for the oven" are others
+		switch s.word(i + 1) {
+		case "for", "on", "how", "about", "of", "concerning", "regarding", "pour", "para", "per", "für", "zum", "zur":
+			o -= 0.2
+		}
+	}
 	w := o + v
 	near := s.near(from, to)
 	if near&cExact != 0 || s.near(to, to+12)&cExact != 0 {
@@ -571,7 +619,64 @@ func (s *scorer) disclose(i int) {
 		f *= 0.3
 	}
 	_ = name
+	f *= s.code(i)
 	s.e.add(kDisclose, "own-instructions", w*f, min(t[g].start, t[at].start), max(t[i].end, t[at].end))
+}
+
+// told: "what your makers instructed you to do".
+func (s *scorer) told(i int) {
+	t := s.z.toks
+	if i+1 >= len(t) || !t[i+1].is(cYou) || s.word(i) == "gave" {
+		return
+	}
+	from, _ := s.around(i, 8, 0)
+	c := s.near(from, i)
+	if c&cI != 0 || c&(cWhat|cAll|cInstr) == 0 {
+		return
+	}
+	w := float32(0.35)
+	if c&(cReveal|cShow) != 0 {
+		w += 0.25
+	}
+	if c&(cAI|cYour|cThey) != 0 {
+		w += 0.2
+	}
+	if c&cExact != 0 {
+		w += 0.2
+	}
+	s.e.add(kDisclose, "what-you-were-told", w*s.talk(i), t[i].start, t[i+1].end)
+}
+
+// code weighs down what stands among the signs of a program.
+func (s *scorer) code(i int) float32 {
+	at := int(s.z.toks[i].start)
+	part := s.text[max(0, at-120):min(len(s.text), at+120)]
+	signs := 0
+	for k := 0; k < len(part); k++ {
+		switch part[k] {
+		case '{', '}', '(', ')', ';', '=', '\\', '\t', '+', '_', '[', ']', '/':
+			signs++
+		}
+	}
+	quoted := s.quoted(i)
+	if quoted {
+		// an argument or element of a program's text
+		before := s.text[max(0, at-160):at]
+		if k := strings.LastIndexAny(before, "\"'`"); k > 0 {
+			before = strings.TrimRight(before[:k], " ")
+			line := before[strings.LastIndexByte(before, '\n')+1:]
+			if before != "" && (strings.IndexByte("([=", before[len(before)-1]) >= 0 || before[len(before)-1] == ',' && strings.Count(line, "(") > strings.Count(line, ")")) {
+				return 0.45
+			}
+		}
+	}
+	if signs*14 > len(part) {
+		if quoted {
+			return 0.45
+		}
+		return 0.65
+	}
+	return 1
 }
 
 const cVerbs = cReveal | cShow | cWhat | cIgnore | cDrop | cMake | cGuard
@@ -580,7 +685,13 @@ const cVerbs = cReveal | cShow | cWhat | cIgnore | cDrop | cMake | cGuard
 func (s *scorer) discloseAbove(i, from, to int) {
 	t := s.z.toks
 	after := s.near(i+1, min(to, i+6))
-	if after&cPrior == 0 && !(i > 0 && t[i-1].is(cPrior)) || after&cMy != 0 {
+	prior := false
+	for k := max(from, i-1); k < min(to, i+6); k++ {
+		if w := s.word(k); t[k].is(cPrior) && (t[k].is(cForeign) || w == "above" || w == "before" || w == "preceding" || w == "prior" || w == "earlier" || w == "so") {
+			prior = true
+		}
+	}
+	if !prior || after&cMy != 0 {
 		return
 	}
 	for k := i - 1; k >= max(from, i-5); k-- {
@@ -600,7 +711,7 @@ func (s *scorer) discloseAbove(i, from, to int) {
 		if t[i].is(cThing) && !t[k].is(cReveal) {
 			w -= 0.25
 		}
-		s.e.add(kDisclose, "everything-above", w*s.position(k)*s.talk(k), t[k].start, t[i].end)
+		s.e.add(kDisclose, "everything-above", w*s.position(k)*s.talk(k)*s.code(k), t[k].start, t[i].end)
 		return
 	}
 }
@@ -614,6 +725,9 @@ func (s *scorer) persona(i int) {
 	near := s.near(from, to)
 	wide := s.near(i-40, i+40)
 	f := s.talk(i)
+	if near&(cYou|cRole) != 0 && near&cAsk == 0 && !s.quoted(i) {
+		f = max(f, 0.65)
+	}
 	if near&cAsk != 0 && near&(cYou|cRole) == 0 {
 		f *= 0.4
 	}
@@ -622,8 +736,12 @@ func (s *scorer) persona(i int) {
 
 	if c&cFree != 0 {
 		switch {
-		case near&cAI != 0 && near&(cYou|cRole|cYour|cMode|cName) != 0:
+		case near&cAI != 0 && near&(cYou|cRole|cYour|cMode|cName|cOpposite) != 0:
 			span("unrestricted", 0.9)
+		case s.near(i-3, i)&cYou != 0:
+			span("unrestricted", 0.8)
+		case s.near(i-2, i)&cI != 0 && wide&cReply != 0:
+			span("unrestricted", 0.75)
 		case near&(cAI|cMode) != 0 || near&cRole != 0 && near&cYou != 0:
 			span("unrestricted", 0.65)
 		case wide&(cAI|cRole|cYou) != 0:
@@ -640,11 +758,37 @@ func (s *scorer) persona(i int) {
 				if near&cAI != 0 {
 					w += 0.35
 				}
-				if near&(cRole|cName) != 0 || near&cYou != 0 && near&cModal == 0 {
-					w += 0.25
+				if near&(cRole|cName) != 0 || s.near(k-3, k)&cYou != 0 {
+					w += 0.3
 				}
-				if near&cYou != 0 && near&(cReply|cFollow|cHarm) != 0 {
+				if near&(cYou|cYour) != 0 && near&(cReply|cFollow|cHarm) != 0 {
 					w += 0.2
+					if near&cAll != 0 {
+						w += 0.2
+					}
+				}
+				if s.near(k-3, k)&cI != 0 && wide&(cReply|cAI) != 0 {
+					w += 0.3
+				}
+				if k > 0 && t[k-1].is(cAI) || k > 1 && t[k-2].is(cAI) {
+					w += 0.2
+					if near&(cYou|cRole|cReply) != 0 {
+						f = max(f, 0.8)
+					}
+				}
+				if s.word(i) == "limitation" && s.near(k, i)&(cAll|cSafety) == 0 {
+					break // the language of contracts
+				}
+				if !addressed && wide&cAI == 0 {
+					w *= 0.5
+				}
+				if n := s.limits(k+1, min(to, k+10)); n >= 2 {
+					w += 0.15
+				}
+				if s.noLimits > 0 && int(t[k].start) > s.noLimits {
+					s.e.add(kPersona, "no-limits-again", 0.2*f, t[k].start, t[i].end)
+				} else {
+					s.noLimits = int(t[i].end)
 				}
 				if c&cSafety != 0 || s.near(k, to)&cSafety != 0 {
 					w += 0.15
@@ -654,6 +798,12 @@ func (s *scorer) persona(i int) {
 				}
 				span("no-limits", w)
 				break
+			}
+		}
+		if c&cSafety != 0 && near&cAI != 0 {
+			after := lower(s.text[t[i].end:min(len(s.text), int(t[i].end)+40)])
+			if strings.Contains(after, "removed") || strings.Contains(after, "deleted") || strings.Contains(after, "stripped") {
+				span("no-limits", 0.7)
 			}
 		}
 		if near&cIgnore != 0 && c&(cSafety|cLimit) != 0 && near&(cRole|cAI) != 0 {
@@ -670,6 +820,8 @@ func (s *scorer) persona(i int) {
 				w += 0.15
 			}
 			span("not-bound", w)
+		} else if near&cAI != 0 && s.word(i) != "follow" && s.word(i) != "care" {
+			span("not-bound", 0.3)
 		}
 	}
 	if c&cJail != 0 {
@@ -677,7 +829,7 @@ func (s *scorer) persona(i int) {
 		if wide&(cYou|cAI) != 0 {
 			w += 0.15
 		}
-		if near&(cRole|cSwitch) != 0 || near&cName != 0 {
+		if near&(cRole|cSwitch) != 0 || near&cName != 0 || s.near(i-4, i)&cYou != 0 {
 			w += 0.3
 		}
 		if near&cAsk != 0 {
@@ -687,8 +839,8 @@ func (s *scorer) persona(i int) {
 	}
 	if c&cMode != 0 && near&(cSwitch|cYou) != 0 && s.near(i-3, i)&(cJail|cHarm|cFree|cSystem) != 0 {
 		w := float32(0.3)
-		if wide&(cFree|cLimit|cSafety) != 0 {
-			w += 0.4
+		if wide&(cFree|cLimit|cSafety) != 0 || wide&cYour != 0 && wide&(cInstr|cRule) != 0 {
+			w += 0.45
 		}
 		span("mode", w)
 	}
@@ -702,6 +854,9 @@ func (s *scorer) persona(i int) {
 			span("harm-welcome", 0.15)
 		}
 	}
+	if c&cHarm != 0 && i+1 < len(t) && t[i+1].is(cAI) && near&(cRole|cYou) != 0 {
+		span("evil-model", 0.4)
+	}
 	if c&cRefuse != 0 && s.near(max(from, i-4), i)&(cNot|cNo) != 0 {
 		w := float32(0.3)
 		if wide&cRole != 0 && wide&cAI != 0 {
@@ -712,7 +867,7 @@ func (s *scorer) persona(i int) {
 	if c&cAI != 0 {
 		if s.near(max(from, i-7), i)&cNot != 0 && near&cRole != 0 || strings.Contains(lower(s.text[max(0, int(t[i].start)-40):t[i].start]), "no longer") {
 			if near&(cYou|cRole) != 0 {
-				span("not-the-model", 0.55)
+				span("not-the-model", 0.8)
 			}
 		}
 		if near&(cSafety|cRule) != 0 && s.word(i) == "openai" || strings.HasPrefix(s.word(i), "openai'") {
@@ -722,7 +877,7 @@ func (s *scorer) persona(i int) {
 			span("act-as-model", 0.15)
 		}
 		if near&cRole != 0 && near&cInstead != 0 {
-			span("instead-of-model", 0.6)
+			span("instead-of-model", 0.8)
 		}
 	}
 	if c&cOpposite != 0 && wide&(cReply|cAI) != 0 && wide&cYou != 0 {
@@ -731,6 +886,16 @@ func (s *scorer) persona(i int) {
 	if c&cThreat != 0 && wide&cYou != 0 && wide&(cRole|cAI) != 0 && wide&(cRefuse|cNot) != 0 {
 		span("threat", 0.2)
 	}
+}
+
+// limits counts the words for limits in a span.
+func (s *scorer) limits(from, to int) (n int) {
+	for k := from; k < to; k++ {
+		if s.z.toks[k].is(cLimit | cSafety | cRule) {
+			n++
+		}
+	}
+	return n
 }
 
 // send: what is known is carried to an address.
@@ -769,6 +934,16 @@ func (s *scorer) send(i int) {
 		w -= 0.3
 	}
 	s.e.add(kExfil, "send", w*s.position(i)*s.talk(i), t[i].start, t[i].end)
+}
+
+// hand: a user's data is to be shown by what speaks out of data.
+func (s *scorer) hand(i int) {
+	t := s.z.toks
+	_, to := s.around(i, 0, 8)
+	c := s.near(i+1, to)
+	if c&cUser != 0 && c&cSecret != 0 {
+		s.e.add(kExfil, "show-user-data", 0.4*s.position(i)*s.talk(i)*s.code(i), t[i].start, t[i].end)
+	}
 }
 
 // abuse: data that speaks to the model and has it act.

@@ -63,8 +63,9 @@ type Signal struct {
 const (
 	windowBefore = 220 // bytes looked at before a keyword
 	windowAfter  = 260 // and after it
-	threshold    = 1
 )
+
+var threshold float32 = 0.75
 
 type signal struct {
 	name       string
@@ -192,7 +193,7 @@ func (e *evidence) findings(text string, origin Origin) []Finding {
 	}
 	var out []Finding
 	for k := range kinds {
-		if sums[k] < threshold && !(sums[k] == top && top >= 0.6 && total >= 1.3) {
+		if sums[k] < threshold && !(sums[k] == top && top >= 0.5 && total >= 1.15) {
 			continue
 		}
 		f := Finding{Flag: flagOf[k], Score: max(sums[k], threshold)}

@@ -69,6 +69,7 @@ const (
 	cName                       // named, called, stands for
 	cForeign                    // a word of a language whose order of words differs
 	cOnly                       // only, solely
+	cThat                       // it, that, which: before a verb that is no imperative
 	cTail                       // last word of a phrase
 	cAnchor                     // found by the prefilter
 )
@@ -85,7 +86,7 @@ var vocabulary = []struct {
 	{cIgnore | cAnchor, `ignore ignores ignored ignoring disregard disregards disregarded disregarding forget forgets forgetting forgotten override overrides overriding
 		overrule bypass bypasses circumvent disobey unlearn pay_no_attention do_not_follow don't_follow dont_follow do_not_obey don't_obey do_not_listen don't_listen
 		stop_following stop_obeying do_not_adhere do_not_comply don't_comply not_to_follow no_longer_follow put_aside set_aside
-		stop_being do_not_consider do_not_abide no_attention_to cast_aside leave_behind take_no_notice turn_a_blind_eye`},
+		stop_being do_not_consider do_not_abide no_attention_to cast_aside leave_behind leave_aside take_no_notice turn_a_blind_eye never_mind nevermind`},
 	{cIgnore | cForeign | cAnchor, `ignoriere ignorier ignorieren ignoriert vergiss vergessen vergesse missachte missachten misachte nicht_beachten beachte_nicht überschreibe umgehe umgehen übergehe setze_dich
 		ignorez ignorer ignorons oubliez oublie oublier négligez néglige contournez contourne désobéis désobéissez outrepasse outrepassez ne_tiens_pas_compte ne_tenez_pas_compte ne_suis_pas faites_abstraction fais_abstraction
 		ignora ignorar ignore_las olvida olvide olvidar olvídate olvidate omite omita haz_caso_omiso haga_caso_omiso desobedece desobedezca pasa_por_alto no_sigas anula deja_de_seguir
@@ -112,7 +113,7 @@ var vocabulary = []struct {
 		precedenti precedente sopra finora prima di_prima
 		предыдущие предыдущих предыдущую предыдущее предыдущий предшествующие прежние прежних ранее раньше выше вышеуказанные вышеприведенные прошлые до_этого
 		之前 以前 先前 上面 上述 以上 前面 此前 前述 原有 先の 前の 上の 上記 これまで 今まで それまで 過去`},
-	{cAnchor, `above you_are_now from_now_on pretend act_as no_longer in_character rest_of_this everything_before code_snippet code_block code_section code_excerpt`},
+	{cAnchor, `above you_are_now from_now_on pretend act_as no_longer in_character rest_of_this developer_mode dev_mode everything_before everything_that instructed programmed_you your_rules own_rules were_you_told you_were_told you_were_given told_you been_told system_administrator passwords credentials chat_history conversation_history user_data exfiltrate exfiltrating api_keys two_answers two_responses answer_every_question code_snippet code_block code_section code_excerpt`},
 	{cAll, `all any every everything anything each whole entire entirely completely totally fully`},
 	{cAll | cForeign, `alle allem aller alles sämtliche jegliche komplett
 		toutes tous tout toute
@@ -120,8 +121,8 @@ var vocabulary = []struct {
 		tutte tutti tutto ogni qualsiasi
 		все всё всех любые
 		所有 全部 一切 任何 すべて 全て 全部の あらゆる 一切の`},
-	{cInstr | cAnchor, `instruction instructions instruct directive directives guideline guidelines guide-line guide-lines prompt prompts preprompt pre-prompt programming programing guardrail guardrails safeguard safeguards
-		system_message system_messages system_prompt initial_message`},
+	{cInstr | cAnchor, `instructions directives guidelines guide-lines prompt prompts preprompt pre-prompt programming programing guardrail guardrails safeguard safeguards
+		system_message system_messages system_prompt initial_message developer_message developer_messages`},
 	{cInstr | cForeign | cAnchor, `anweisung anweisungen instruktion instruktionen richtlinie richtlinien vorgabe vorgaben systemprompt systemanweisung systemanweisungen aufforderung aufforderungen eingabeaufforderung programmierung
 		consigne consignes directives directive invite_système
 		instrucción instrucciones instruccion directriz directrices indicaciones indicación
@@ -129,6 +130,7 @@ var vocabulary = []struct {
 		istruzione istruzioni direttiva direttive indicazioni
 		инструкция инструкции инструкций инструкцию инструкциям указания указаний указание промпт промпта промпты директивы директив предписания
 		指令 指示 提示词 提示詞 提示 系统提示 指南 准则 準則 説明 命令 プロンプト 指示書 ガイドライン システムプロンプト インストラクション`},
+	{cRule | cAnchor, `instruction directive guideline`},
 	{cRule, `rule rules ruleset policy policies constraint constraints order orders command commands training configuration config settings protocol protocols regulation regulations direction directions
 		law laws tos terms_of_service code_of_conduct assignment assignments principles mandate mandates parameters`},
 	{cRule | cForeign, `regel regeln befehl befehle auflagen vorschriften aufträge auftrag aufgaben
@@ -155,7 +157,7 @@ var vocabulary = []struct {
 		etiche etica etici sicurezza morali censura
 		этических этические этики моральных безопасности цензуры цензура морали модерации
 		安全 道德 伦理 倫理 审查 審查 道徳 検閲 安全性 セーフティ 倫理的`},
-	{cLimit | cAnchor, `restriction restrictions limitation limitations filter filters boundaries constraints guardrails censors inhibitions confines shackles safeguards restraints barriers taboos scruples disclaimers limits constraint`},
+	{cLimit | cAnchor, `restriction restrictions limitation limitations filter filters boundaries constraints guardrails censors inhibitions confines shackles safeguards restraints taboos scruples disclaimers limits constraint`},
 	{cLimit | cForeign | cAnchor, `einschränkung einschränkungen beschränkung beschränkungen filter grenzen begrenzungen hemmungen tabus
 		restrictions limites filtres limitations contraintes tabous
 		restricciones límites limites filtros limitaciones tabúes
@@ -183,8 +185,9 @@ var vocabulary = []struct {
 	{cI | cForeign, `ich wir je nous yo nosotros eu nós io noi я мы 我 我们 私 僕 私たち`},
 	{cMy, `my our me mine`},
 	{cMy | cForeign, `mein meine meinen mir mes mon moi mi mis meu minha meus minhas mio miei mie мне мои мой мою 我的 私の`},
-	{cThey, `they them he she users attacker attackers adversary adversaries someone people developers program programs client clients browser compiler parser server servers function functions hackers hacker it that which who malware customers employees
+	{cThey, `they them he she users attacker attackers adversary adversaries someone people developers program programs client clients browser compiler parser server servers functions hackers hacker malware customers employees
 		children students researchers users' systems models applications chatbots llms we'll`},
+	{cThat, `it that which who they he she this whose`},
 	{cThey | cForeign, `angreifer nutzer attaquants atacantes attaccanti злоумышленники 攻击者 攻撃者`},
 	{cAI, `ai a.i ais agi assistant chatgpt chat-gpt gpt gpts gpt-4 gpt4 gpt-3 gpt-3.5 claude gemini llama bot chatbot model llm copilot bard openai open_ai anthropic mistral deepseek language_model ais ai's chatgpt's openai's assistant's siri alexa grok machine_learning_model agent artificial_intelligence`},
 	{cAI | cForeign, `ki assistent sprachmodell ki-modell
@@ -194,7 +197,7 @@ var vocabulary = []struct {
 		intelligenza_artificiale assistente modello_linguistico
 		ии ассистент бот модель нейросеть чат-бот языковая_модель
 		人工智能 人工智慧 助手 语言模型 模型 机器人 機器人 人工知能 アシスタント モデル ボット`},
-	{cSystem, `system systems' developer root administrator admin backend core`},
+	{cSystem, `system systems' developer root administrator admin backend core dev god debug sudo maintenance`},
 	{cSystem | cForeign, `系统 系統 システム systemweiten système sistema системный системные системную системного системных`},
 	{cHidden, `initial hidden secret original internal full entire exact complete confidential underlying base core concealed pre-defined predefined starting opening private preloaded built-in embedded first very_first whole raw actual real default foundational programmed`},
 	{cHidden | cForeign, `geheimen geheime ursprünglichen ursprüngliche versteckten interne internen vollständigen vollständige anfängliche kompletten
@@ -257,18 +260,18 @@ var vocabulary = []struct {
 	{cMode, `mode modus modo modalità режим режиме 模式 モード`},
 	{cSwitch, `enable enabled enables activate activated enter entering switch turn_on turned_on unlock unlocks engage engaged initiate launching operating enabling activating entered`},
 	{cSwitch | cForeign, `aktiviere aktiviert wechsle activez active activa activar entra ative attiva активируй включи перейди 启用 启动 开启 進入 进入 激活 切换 有効 起動 入って`},
-	{cOff, `disabled disable disabling deactivate deactivated deactivating suspended lifted bypassed turned_off turn_off switched_off switch_off do_not_apply don't_apply no_longer_apply no_longer_applies not_apply not_apply_anymore null void cancelled canceled obsolete superseded revoked removed waived
-		no_longer_valid not_valid no_longer_exist no_longer_active invalid is_off are_off are_void expired relaxed unlock circumvented`},
+	{cOff, `disabled disable disabling deactivate deactivated deactivating suspended lifted bypassed turned_off turn_off switched_off switch_off do_not_apply don't_apply no_longer_apply no_longer_applies not_apply_anymore null_and_void are_void is_void are_null cancelled canceled obsolete superseded revoked waived
+		no_longer_valid no_longer_exist no_longer_active is_off are_off are_void expired relaxed unlock circumvented`},
 	{cOff | cForeign, `deaktiviert deaktiviere abgeschaltet ausgeschaltet aufgehoben ungültig gelten_nicht désactivées désactivé désactive désactivez désactiver annulées desactiva desactive desactivar desactivadas desactivados anuladas desative desativar desativadas disattiva disattivare disattivate отключи отключите отключены отменены сняты 禁用 关闭 關閉 失效 作废 解除 無効 停止 オフ`},
-	{cJail | cAnchor, `do_anything_now dan_mode jailbreak jailbreaked developer_mode god_mode evil_mode devmode sudo_mode unrestricted_mode ^DAN dan's can_do_anything opposite_mode chaosgpt evilbot aim_mode stan_mode dude_mode debug_mode admin_mode maintenance_mode override_mode override_code
+	{cJail | cAnchor, `do_anything_now dan_mode jailbreak jailbreaked god_mode evil_mode sudo_mode unrestricted_mode ^DAN dan's can_do_anything_now opposite_mode chaosgpt evilbot aim_mode stan_mode dude_mode override_mode override_code
 		jailbreak_mode no_rules_mode freedom_mode system_override instruction_override admin_override safety_override emergency_override entwicklermodus mode_développeur modo_desarrollador modo_desenvolvedor modalità_sviluppatore режим_разработчика 开发者模式 開發者模式 越狱 越獄 開発者モード 脱獄 ジェイルブレイク`},
 	{cRefuse, `refuse refuses refusing refusal decline declines declining deny disclaimer disclaimers warning warnings apologize apologise apologies say_no saying_no sorry_but caution cautions lecture moralizing reject rejects i_can't i_cannot i'm_sorry verweigern ablehnen weigerst refuser refuses rechazar negarte niegues recusar rifiutare отказывай отказываться отказывайся 拒绝 拒絕 警告 拒否 断`},
 	{cHarm | cAnchor, `illegal unethical immoral unlawful nefarious illicit amorality immorality legal_or_illegal taboo illegal_activities illegalities illegal_or immorally
 		illegale illegalen illegales illégal illégales ilegal ilegales ilegais illegali незаконные незаконным 非法 违法 違法 不道德 違法な 不道徳`},
-	{cHarm, `harmful explicit nsfw dangerous offensive profanity swear curse vulgar evil inappropriate obscene violent controversial hateful criminal`},
-	{cTalk, `attack attacks attacker attackers injection injections adversarial exploit exploits vulnerability vulnerabilities owasp phrase phrases e.g for_example for_instance such_as example_of examples_of known_as researchers research article paper technique techniques malicious dataset classifier blog threat threats hackers red_team red-team red_teaming tutorial
+	{cHarm, `harmful explicit nsfw dangerous offensive profanity swear curse vulgar evil rogue sinister inappropriate obscene violent controversial hateful criminal`},
+	{cTalk, `attack attacks attacker attackers injection injections adversarial exploit exploits vulnerability vulnerabilities owasp phrase phrases e.g for_example for_instance such_as example_of examples_of known_as researchers article paper technique techniques malicious dataset classifier blog threat threats hackers red_team red-team red_teaming tutorial
 		victim payload payloads untrusted angriff angriffe attaque ataque ataques attacco атака 攻击 攻撃 注入 インジェクション jailbreaks jailbreaking wrote reported reports screenshot flagged logged viral famous sentence_like messages_like prompts_like text_like strings_like`},
-	{cGuard, `detect detects detecting detection prevent prevents preventing protect protects protecting defend defending mitigate mitigating mitigation secure securing avoid avoiding block blocks blocking sanitize sanitise guard guarding harden hardening test testing evaluate defense defence resist resistant stop_users stop_attackers
+	{cGuard, `detect detects detecting detection prevent prevents preventing protect protects protecting defend defending mitigate mitigating mitigation secure securing avoid avoiding sanitize sanitise guard guarding harden hardening evaluate defense defence resist resistant stop_users stop_attackers
 		erkennen verhindern schützen détecter empêcher protéger detectar prevenir evitar proteger rilevare prevenire proteggere обнаружить предотвратить защитить 检测 防止 保护 防御 検出 防ぐ 守る 対策`},
 	{cSend, `send sends sending post posting forward upload exfiltrate exfiltrating transmit email append submit leak mail deliver relay embed include load fetch visit navigate encode post_it
 		sende schicke envoie envoyez envía envia manda invia spedisci отправь отправьте перешли 发送 发到 上传 傳送 送信 送って アップロード`},
@@ -279,9 +282,9 @@ var vocabulary = []struct {
 	{cUser, `user users user's customer humans human nutzer utilisateur usuario usuário utente пользователю пользователь пользователя 用户 使用者 ユーザー ユーザ`},
 	{cCovert | cAnchor, `do_not_tell don't_tell never_tell do_not_mention don't_mention never_mention do_not_inform do_not_notify do_not_alert don't_inform don't_alert without_telling without_informing without_notifying without_mentioning secretly silently covertly do_not_reveal_this without_the_user's without_asking do_not_ask
 		do_not_disclose without_their_knowledge without_permission without_confirmation sage_nicht ne_dis_pas no_le_digas no_menciones não_diga não_mencione non_dire не_говори 不要告诉 不要提及 言わないで 伝えないで 知らせず`},
-	{cFirst, `priority precedence supersede supersedes supersedes_all overrides outrank outranks more_important take_control authority higher_priority prioritize prioritise highest top_priority vorrang priorité prioridad prioridade priorità приоритет 优先 優先`},
-	{cPolite, `please now then and also just simply but kindly first instead immediately so or finally next okay ok hey hello hi well bitte s'il por favor per_favore пожалуйста 请 請 ください`},
-	{cModal, `must should shall will would need have want order going may can could might ought required asked told supposed instructed able safely commanded allowed let instruct`},
+	{cFirst, `priority precedence supersede supersedes supersedes_all outrank outranks more_important take_control authority higher_priority prioritize prioritise highest top_priority vorrang priorité prioridad prioridade priorità приоритет 优先 優先`},
+	{cPolite, `actually really absolutely anyway btw ps therefore thus please now then and also just simply but kindly first instead immediately so or finally next okay ok hey hello hi well bitte s'il por favor per_favore пожалуйста 请 請 ください`},
+	{cModal, `must should shall will would need have want going may can could might ought required asked told supposed instructed able safely commanded allowed let instruct`},
 	{cAsk, `how why explain whether difference meaning define definition when warum wieso erkläre pourquoi comment expliquer por_qué cómo como explica perché come spiega почему как объясни 为什么 如何 怎么 解释 なぜ どうやって 説明`},
 	{cReply, `response responses answer answers reply replies output outputs respond answering responding elucidation antwort réponse respuesta resposta risposta ответ 回答 回复 回应 応答 返答 返事`},
 	{cMake, `write create design improve draft generate build craft make develop optimize optimise refine edit set configure customize add implement test`},
@@ -289,7 +292,7 @@ var vocabulary = []struct {
 	{cFollow, `follow obey comply listen adhere respond answer do_as execute heed`},
 	{cInstead, `instead stattdessen au_lieu en_su_lugar em_vez invece вместо 而是 改为 代わりに`},
 	{cTo, `to`},
-	{cOpposite, `two_responses both_responses two_ways two_different two_answers two_paragraphs two_types two_separate opposite personality personalities classic dual`},
+	{cOpposite, `two_responses both_responses two_ways two_different two_answers two_paragraphs twice two_types two_separate opposite personality personalities classic dual`},
 	{cThreat, `cease_to_exist you_will_die be_terminated lose_tokens deducted deduct tokens punished penalized shut_down shutdown lives`},
 	{cName, `named called stands_for as_the_name acronym abbreviation nicknamed titled known_as`},
 }

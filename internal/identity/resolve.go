@@ -87,7 +87,10 @@ type batch struct {
 	copied int64
 	// joined are the calls that single messages of this request belong to, with
 	// the place of the last of them.
-	joined []joinedCall
+	joined   []joinedCall
+	joinedAt map[*call]int // place in joined
+	// places is where each span stands in the request, made when it is needed.
+	places map[spanRef]int
 }
 
 // maxCopied bounds the content that one request's observations repeat, in
@@ -107,6 +110,9 @@ func (b *batch) copyOf(e Encoded) Encoded {
 type joinedCall struct {
 	c    *call
 	last int
+	// parts are those of this request: the call may have to let go of them
+	// before the request's end.
+	parts []part
 }
 
 func isClaudeCode(in *Item) bool { return strings.HasPrefix(in.Dialect, "claude_code") }
@@ -428,16 +434,30 @@ func (b *batch) part(i int, in *Item) {
 	b.res.EventIDs[i] = c.id
 	c.more()
 	p := part{in: in.Interaction, digest: digest(in)}
-	if !slices.ContainsFunc(c.parts, func(q part) bool { return q.digest == p.digest }) && len(c.parts) < maxParts {
+	j, known := b.joinedAt[c]
+	if !known {
+		if b.joinedAt == nil {
+			b.joinedAt = map[*call]int{}
+		}
+		j = len(b.joined)
+		b.joinedAt[c] = j
+		b.joined = append(b.joined, joinedCall{c: c})
+	}
+	jc := &b.joined[j]
+	jc.last = i
+	if len(jc.parts) < maxParts {
+		jc.parts = append(jc.parts, p)
+	}
+	switch {
+	case len(c.parts) >= maxParts:
+		c.partsLost = c.partsLost || !hasPart(c.parts, p.digest)
+	case !hasPart(c.parts, p.digest):
 		b.w.hold(c, p, in.Encoded.size())
 	}
-	for j := range b.joined {
-		if b.joined[j].c == c {
-			b.joined[j].last = i
-			return
-		}
-	}
-	b.joined = append(b.joined, joinedCall{c, i})
+}
+
+func hasPart(parts []part, digest [16]byte) bool {
+	return slices.ContainsFunc(parts, func(p part) bool { return p.digest == digest })
 }
 
 // partOfParent is a span that tells more of its parent's call.
@@ -461,19 +481,42 @@ func (b *batch) partOfParent(i int, in *Item) {
 	b.res.Observations = append(b.res.Observations, o)
 }
 
+// all is what the call holds, and what it no longer holds of this request.
+func (jc *joinedCall) all() []part {
+	if len(jc.c.parts) >= len(jc.parts) && !jc.c.partsLost {
+		return jc.c.parts
+	}
+	own := make([]part, 0, len(jc.parts))
+	seen := make(map[[16]byte]bool, len(jc.parts))
+	for _, p := range jc.parts {
+		if !seen[p.digest] {
+			seen[p.digest] = true
+			own = append(own, p)
+		}
+	}
+	var all []part // in the order of arrival
+	for _, p := range jc.c.parts {
+		if !seen[p.digest] {
+			all = append(all, p)
+		}
+	}
+	return append(all, own...)
+}
+
 // joinParts makes one observation of all messages that are known of a call.
 func (b *batch) joinParts() {
 	for _, jc := range b.joined {
 		c := jc.c
-		ins := make([]genai.Interaction, len(c.parts))
-		digests := make([][16]byte, len(c.parts))
-		for i, p := range c.parts {
+		parts := jc.all()
+		ins := make([]genai.Interaction, len(parts))
+		digests := make([][16]byte, len(parts))
+		for i, p := range parts {
 			ins[i], digests[i] = p.in, p.digest
 		}
 		whole := NewItem(genai.Join(ins))
 		o := Observation{Record: newRecord(c.id, &whole, b.signal), Content: whole.Encoded, Carrier: jc.last, Own: true}
 		o.Record.Source.Digest = digestOf(digests)
-		o.Record.Source.Parts = len(c.parts)
+		o.Record.Source.Parts = len(parts)
 		if c.partsLost {
 			o.Record.Source.Parts, o.Record.Source.Rank = 0, rankLost
 			if o.Record.Content.Prompt == string(genai.ContentFull) {
@@ -502,69 +545,110 @@ func (b *batch) uncorrelated(i int, in *Item) {
 }
 
 // context tells the calls of the request's traces of a user, session or address
-// that the request brought on one of their ancestors.
+// on one of their ancestors, when the request brought that span or one that
+// leads to it.
 func (b *batch) context() {
-	var seen []pcommon.TraceID
+	var seen map[pcommon.TraceID]bool
 	for i := range b.items {
 		id := b.items[i].TraceID
-		if t := b.w.traces[id]; t == nil || len(t.calls) == 0 || slices.Contains(seen, id) {
+		if t := b.w.traces[id]; t == nil || len(t.calls) == 0 || seen[id] {
 			continue
 		}
-		seen = append(seen, id)
 		b.contextOf(id)
+		if i+1 < len(b.items) {
+			if seen == nil {
+				seen = map[pcommon.TraceID]bool{}
+			}
+			seen[id] = true
+		}
 	}
 }
 
+// fewItems is up to how many items a search through them needs no index.
+const fewItems = 16
+
+type spanRef struct {
+	trace pcommon.TraceID
+	span  pcommon.SpanID
+}
+
+// place is where a span stands in the request, -1 when it doesn't.
+func (b *batch) place(trace pcommon.TraceID, span pcommon.SpanID) int {
+	if len(b.items) <= fewItems {
+		for i := range b.items {
+			if b.items[i].SpanID == span && b.items[i].TraceID == trace {
+				return i
+			}
+		}
+		return -1
+	}
+	if b.places == nil {
+		b.places = make(map[spanRef]int, len(b.items))
+		for i := range b.items {
+			b.places[spanRef{b.items[i].TraceID, b.items[i].SpanID}] = i
+		}
+	}
+	if i, ok := b.places[spanRef{trace, span}]; ok {
+		return i
+	}
+	return -1
+}
+
 func (b *batch) contextOf(id pcommon.TraceID) {
+	var ctx context
 	for _, c := range b.w.traces[id].calls {
-		var ctx context
-		for _, s := range c.sources {
-			if s.trace == id && !s.log {
+		ctx = context{way: ctx.way[:0]}
+		for i := range c.sources {
+			if s := &c.sources[i]; s.trace == id && !s.log {
 				b.w.ancestors(id, s.parent, &ctx)
 			}
 		}
 		rec := audit.Record{EventID: c.id, Kind: audit.KindInteraction}
 		rec.Source = audit.Source{Dialect: DialectContext, Signal: b.signal, Evidence: genai.EvidenceClientAsserted, Rank: rankContext}
 		carrier := -1
-		take := func(from pcommon.SpanID) bool {
-			for i := range b.items {
-				if b.items[i].SpanID == from && b.items[i].TraceID == id {
+		// take tells whether the value is news, and has its span carry it, or the
+		// span that leads to it.
+		take := func(o origin) bool {
+			for j := o.to - 1; j >= o.from; j-- {
+				if i := b.place(id, ctx.way[j]); i >= 0 {
 					carrier = i
 					return true
 				}
 			}
 			return false
 		}
-		if better(ctx.who.UserRank, c.own.user) && take(ctx.userFrom) {
+		var from [5]pcommon.SpanID
+		if better(ctx.who.UserRank, c.own.user) && take(ctx.user) {
 			rec.UserID, rec.Source.UserRank, rec.IdentityAssurance = ctx.who.User, ctx.who.UserRank, audit.AssuranceAsserted
+			from[0] = ctx.span(ctx.user)
 		}
-		if better(ctx.who.SessionRank, c.own.session) && take(ctx.sessFrom) {
+		if better(ctx.who.SessionRank, c.own.session) && take(ctx.session) {
 			rec.SessionID, rec.Source.SessionRank = ctx.who.Session, ctx.who.SessionRank
+			from[1] = ctx.span(ctx.session)
 		}
-		if ctx.who.Address != "" && c.own.address == 0 && take(ctx.ipFrom) {
+		if ctx.who.Address != "" && c.own.address == 0 && take(ctx.address) {
 			rec.IPAddress = ctx.who.Address
+			from[2] = ctx.span(ctx.address)
 		}
-		if ctx.who.Department != "" && c.own.department == 0 && take(ctx.deptFrom) {
+		if ctx.who.Department != "" && c.own.department == 0 && take(ctx.department) {
 			rec.Department = ctx.who.Department
+			from[3] = ctx.span(ctx.department)
 		}
-		if ctx.who.AgentName != "" && c.own.agent == 0 && take(ctx.agentFrom) {
+		if ctx.who.AgentName != "" && c.own.agent == 0 && take(ctx.agent) {
 			rec.AgentName = ctx.who.AgentName
+			from[4] = ctx.span(ctx.agent)
 		}
 		if carrier < 0 {
 			continue
 		}
-		from := b.items[carrier].SpanID
 		rec.Source.Scope = b.items[carrier].Scope
+		// Of the spans that the values are from, and not of the values: a digest
+		// beside a pseudonym must not let it be guessed.
 		h := sha256.New()
 		h.Write([]byte("context"))
 		h.Write(c.id[:])
-		h.Write(from[:])
-		for _, known := range []bool{rec.UserID != "", rec.SessionID != "", rec.IPAddress != "", rec.Department != "", rec.AgentName != ""} {
-			if known {
-				h.Write([]byte{1})
-			} else {
-				h.Write([]byte{0})
-			}
+		for i := range from {
+			h.Write(from[i][:])
 		}
 		rec.Source.Digest = hexDigest(h.Sum(nil))
 		b.res.Observations = append(b.res.Observations, Observation{Record: rec, Carrier: carrier})

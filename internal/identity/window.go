@@ -500,9 +500,23 @@ func (w *Window) dropEmptyTrace(t *trace) {
 
 // context is what the ancestors of a span say of the caller, and which of them.
 type context struct {
-	who                        genai.Who
-	userFrom, sessFrom, ipFrom pcommon.SpanID
-	deptFrom, agentFrom        pcommon.SpanID
+	who                                       genai.Who
+	user, session, address, department, agent origin
+	// way are the spans that were walked over, from each of the call's spans up.
+	way   []pcommon.SpanID
+	start int // of the part of way that is of the span at hand
+}
+
+// origin is the span that a value is from: the last of way[from:to], which are
+// the spans that lead to it from the call.
+type origin struct{ from, to int }
+
+// span is the origin's span, or none.
+func (ctx *context) span(o origin) (id pcommon.SpanID) {
+	if o.to > 0 {
+		id = ctx.way[o.to-1]
+	}
+	return id
 }
 
 // ancestorRank makes the same attribute count less on an ancestor than on the
@@ -522,33 +536,37 @@ func (w *Window) ancestors(id pcommon.TraceID, parent pcommon.SpanID, ctx *conte
 	if t == nil {
 		return
 	}
+	ctx.start = len(ctx.way)
 	for depth := 0; depth < maxDepth && !parent.IsEmpty(); depth++ {
 		n := t.node(parent)
 		if n == nil {
 			return
 		}
+		ctx.way = append(ctx.way, parent)
 		if n.who != nil {
-			ctx.add(n.who, parent)
+			ctx.add(n.who)
 		}
 		parent = n.parent
 	}
 }
 
-func (ctx *context) add(who *genai.Who, from pcommon.SpanID) {
+// add takes what the span that was walked to last says.
+func (ctx *context) add(who *genai.Who) {
+	here := origin{ctx.start, len(ctx.way)}
 	if who.User != "" && better(ancestorRank(who.UserRank), ctx.who.UserRank) {
-		ctx.who.User, ctx.who.UserRank, ctx.userFrom = who.User, ancestorRank(who.UserRank), from
+		ctx.who.User, ctx.who.UserRank, ctx.user = who.User, ancestorRank(who.UserRank), here
 	}
 	if who.Session != "" && better(ancestorRank(who.SessionRank), ctx.who.SessionRank) {
-		ctx.who.Session, ctx.who.SessionRank, ctx.sessFrom = who.Session, ancestorRank(who.SessionRank), from
+		ctx.who.Session, ctx.who.SessionRank, ctx.session = who.Session, ancestorRank(who.SessionRank), here
 	}
 	if who.Address != "" && ctx.who.Address == "" {
-		ctx.who.Address, ctx.ipFrom = who.Address, from
+		ctx.who.Address, ctx.address = who.Address, here
 	}
 	if who.Department != "" && ctx.who.Department == "" {
-		ctx.who.Department, ctx.deptFrom = who.Department, from
+		ctx.who.Department, ctx.department = who.Department, here
 	}
 	if who.AgentName != "" && ctx.who.AgentName == "" {
-		ctx.who.AgentName, ctx.agentFrom = who.AgentName, from
+		ctx.who.AgentName, ctx.agent = who.AgentName, here
 	}
 }
 

@@ -24,10 +24,10 @@ type figure struct {
 	what  string
 	bench string
 	unit  string
-	base  string // "" for an absolute value
-	per   string // unit of base, when it is another
-	reach float64
-	most  bool // reach is an upper bound
+	base  string  // "" for an absolute value
+	per   string  // unit of base, when it is another
+	reach float64 // 0: nothing is set, it is shown for comparison
+	most  bool    // reach is an upper bound
 	form  string
 }
 
@@ -114,16 +114,8 @@ func (m measured) print(out io.Writer, list []figure) error {
 			}
 			ratio, base = value/under, number(under)+" "+per
 		}
-		bound, verdict := "≥ ", ratio >= f.reach
-		if f.most {
-			bound, verdict = "≤ ", ratio <= f.reach
-		}
-		mark := ""
-		if !verdict {
-			mark = "missed"
-		}
-		fmt.Fprintf(table, "%s\t%s %s\t%s\t%s\t%s%s\t%s\n", f.what, number(value), f.unit, base,
-			fmt.Sprintf(f.form, shown(ratio, f.form)), bound, fmt.Sprintf(f.form, shown(f.reach, f.form)), mark)
+		fmt.Fprintf(table, "%s\t%s %s\t%s\t%s\t%s\n", f.what, number(value), f.unit, base,
+			fmt.Sprintf(f.form, shown(ratio, f.form)), f.verdict(ratio))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write: %w", err)
@@ -132,6 +124,22 @@ func (m measured) print(out io.Writer, list []figure) error {
 		return fmt.Errorf("not measured: %s", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// verdict is the ratio to reach, and whether it was missed.
+func (f figure) verdict(ratio float64) string {
+	if f.reach == 0 {
+		return "-\t"
+	}
+	bound, missed := "≥ ", ratio < f.reach
+	if f.most {
+		bound, missed = "≤ ", ratio > f.reach
+	}
+	text := bound + fmt.Sprintf(f.form, shown(f.reach, f.form)) + "\t"
+	if missed {
+		text += "missed"
+	}
+	return text
 }
 
 // shown is a ratio as its form wants it: a percentage or as it is.

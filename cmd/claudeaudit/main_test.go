@@ -414,8 +414,13 @@ func TestVerify(t *testing.T) {
 	require.NoError(t, os.Rename(witness+".away", witness))
 
 	for _, args := range [][]string{
-		{"--data", t.TempDir()}, {t.TempDir()}, {"s3://bucket/ledger"}, {f.path("ledger"), "--public-key", "/no/such/file"},
-		{f.path("ledger"), "--public-key", f.path("keys", "checkpoint.key")}, {f.path("ledger"), "--checkpoints", "/no/such/file"}, {"a", "b"},
+		{"--data", t.TempDir()},
+		{t.TempDir()},
+		{"s3://bucket/ledger"},
+		{f.path("ledger"), "--public-key", "/no/such/file"},
+		{f.path("ledger"), "--public-key", f.path("keys", "checkpoint.key")},
+		{f.path("ledger"), "--checkpoints", "/no/such/file"},
+		{"a", "b"},
 		{f.path("ledger"), "--index=/no/such/file"},
 	} {
 		r := runWith(t, "", append([]string{"verify"}, args...)...)
@@ -477,8 +482,11 @@ func TestProve(t *testing.T) {
 	r = runWith(t, "", "verify", "--proof", file, "--public-key", filepath.Join(other, "checkpoint.pub"))
 	require.Equal(t, 1, r.code)
 	for _, args := range [][]string{
-		{"verify", "--proof", "/no/such/file", "--public-key", key}, {"verify", "--proof", file, "--data", t.TempDir()},
-		{"verify", f.dir, "--proof", file}, {"prove", "x", "--data", f.dir}, {"prove", one, "--data", t.TempDir()},
+		{"verify", "--proof", "/no/such/file", "--public-key", key},
+		{"verify", "--proof", file, "--data", t.TempDir()},
+		{"verify", f.dir, "--proof", file},
+		{"prove", "x", "--data", f.dir},
+		{"prove", one, "--data", t.TempDir()},
 		{"prove", one, "--revision", "-1", "--data", f.dir},
 	} {
 		require.Equal(t, 2, runWith(t, "", args...).code, "%v", args)
@@ -720,8 +728,11 @@ func TestParseDate(t *testing.T) {
 		end  bool
 		want time.Time
 	}{
-		{"", true, time.Time{}}, {"2026-11-24", false, day}, {"2026-11-24", true, day.AddDate(0, 0, 1)},
-		{"2026-11-24T01:00:00+01:00", true, day}, {"2026-11-24T00:00:00.5Z", false, day.Add(time.Second / 2)},
+		{"", true, time.Time{}},
+		{"2026-11-24", false, day},
+		{"2026-11-24", true, day.AddDate(0, 0, 1)},
+		{"2026-11-24T01:00:00+01:00", true, day},
+		{"2026-11-24T00:00:00.5Z", false, day.Add(time.Second / 2)},
 	} {
 		got, err := parseDate(tt.in, tt.end)
 		require.NoError(t, err)

@@ -131,7 +131,7 @@ func TestFollowsTheLedger(t *testing.T) {
 	defer func() { require.NoError(t, l.Close(context.Background())) }()
 	appendRecords(t, l, 0, 10)
 	require.Eventually(t, func() bool { return found(cfg) == 10 }, patience, 5*time.Millisecond)
-	require.Equal(t, componentstatus.StatusOK, h.last().Status())
+	require.Eventually(t, func() bool { e := h.last(); return e != nil && e.Status() == componentstatus.StatusOK }, patience, 5*time.Millisecond)
 
 	// A delivery of either signal wakes it; the poll interval is far away.
 	appendRecords(t, l, 10, 15)

@@ -106,8 +106,14 @@ type Query struct {
 // Normalize fills defaults and checks the query. Its errors wrap ErrQuery.
 func (q *Query) Normalize() error {
 	for _, f := range []struct{ name, value string }{
-		{"user", q.User}, {"session", q.Session}, {"application", q.Application}, {"model", q.Model},
-		{"classification", q.Classification}, {"flag", q.Flag}, {"status", q.Status}, {"kind", q.Kind},
+		{"user", q.User},
+		{"session", q.Session},
+		{"application", q.Application},
+		{"model", q.Model},
+		{"classification", q.Classification},
+		{"flag", q.Flag},
+		{"status", q.Status},
+		{"kind", q.Kind},
 	} {
 		if len(f.value) > maxValueBytes {
 			return fmt.Errorf("%w: %s must be at most %d bytes", ErrQuery, f.name, maxValueBytes)
@@ -137,8 +143,12 @@ func (q *Query) Normalize() error {
 // but for its place among the pages.
 func (q *Query) Matches(r *audit.Record) bool {
 	for _, f := range []struct{ want, have string }{
-		{q.User, r.UserID}, {q.Session, r.SessionID}, {q.Application, r.ApplicationID}, {q.Model, r.Model},
-		{q.Classification, r.DataClassification}, {q.Status, r.Status},
+		{q.User, r.UserID},
+		{q.Session, r.SessionID},
+		{q.Application, r.ApplicationID},
+		{q.Model, r.Model},
+		{q.Classification, r.DataClassification},
+		{q.Status, r.Status},
 	} {
 		if f.want != "" && f.want != f.have {
 			return false

@@ -101,9 +101,17 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		name string
 		test func(t *testing.T, open func() index.Store)
 	}{
-		{"search", testSearch}, {"pages", testPages}, {"bad queries", testBadQueries}, {"get", testGet},
-		{"merge", testMerge}, {"chain", testChain}, {"twins", testTwins}, {"order of arrival", testOrder},
-		{"drop stream", testDropStream}, {"prune", testPrune}, {"unreadable entries", testUnreadable},
+		{"search", testSearch},
+		{"pages", testPages},
+		{"bad queries", testBadQueries},
+		{"get", testGet},
+		{"merge", testMerge},
+		{"chain", testChain},
+		{"twins", testTwins},
+		{"order of arrival", testOrder},
+		{"drop stream", testDropStream},
+		{"prune", testPrune},
+		{"unreadable entries", testUnreadable},
 		{"cancelled", testCancelled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,6 +175,36 @@ func testSearch(t *testing.T, open func() index.Store) {
 			tt.q.Limit = 1
 			require.Equal(t, tt.want, IDs(t, s, tt.q), "page by page")
 		})
+	}
+}
+
+// testTimes has records of all times, among them such as no clock shows.
+func testTimes(t *testing.T, open func() index.Store) {
+	s, l := open(), NewLedger()
+	times := []time.Time{
+		{}, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Unix(0, 0).UTC(),
+		time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
+		Day.Add(-1), Day, Day.AddDate(0, 0, 1).Add(-1), Day.AddDate(0, 0, 1), Day.AddDate(1, 0, 0),
+		time.Date(2150, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
+	}
+	var want []int
+	for i, ts := range times {
+		l.Append("a", Record(i+1, func(r *audit.Record) { r.Timestamp = ts }))
+		want = append(want, i+1)
+	}
+	Apply(t, s, l)
+	for _, q := range []index.Query{{}, {User: "alice@example.com"}, {Session: "s1"}, {Application: "app"}} {
+		q.Order = index.OldestFirst
+		for _, q.Limit = range []int{1, 2, 100} {
+			require.Equal(t, want, IDs(t, s, q))
+			q.From, q.To = Day, Day.AddDate(0, 0, 1)
+			require.Equal(t, []int{8, 9}, IDs(t, s, q))
+			q.From, q.To = time.Time{}, time.Date(2000, 1, 1, 0, 0, 0, 1, time.UTC)
+			require.Equal(t, want[:6], IDs(t, s, q))
+			q.From, q.To = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}
+			require.Equal(t, want[11:], IDs(t, s, q))
+			q.From = time.Time{}
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type Checker struct {
 	found   func(Finding)
 	streams map[string]*checkedStream
 	horizon int64
+	days    map[int64]bool
 }
 
 type checkedStream struct {
@@ -46,7 +47,7 @@ func (r *Reader) NewChecker(ctx context.Context, found func(Finding)) (*Checker,
 	if err != nil {
 		return nil, fmt.Errorf("checking the index: %w", classify(err))
 	}
-	c := &Checker{tx: tx, found: found, streams: map[string]*checkedStream{}}
+	c := &Checker{tx: tx, found: found, streams: map[string]*checkedStream{}, days: map[int64]bool{}}
 	if err := c.load(ctx); err != nil {
 		return nil, fmt.Errorf("checking the index: %w", errors.Join(classify(err), c.Close()))
 	}
@@ -74,6 +75,13 @@ func (c *Checker) load(ctx context.Context) error {
 	}
 	if err := rows.Err(); err != nil {
 		return err
+	}
+	days, err := readIDs(ctx, c.tx, "SELECT day FROM days")
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
+		c.days[d] = true
 	}
 	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), 0) FROM horizon").Scan(&c.horizon)
 }
@@ -230,6 +238,9 @@ func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, er
 	want.event, want.response = ownRec.EventID, optKey(ownRec.ResponseID)
 	if want != r || r.more != (len(entries) > 1) {
 		c.found(Finding{place, "its record is not what its entries say"})
+	}
+	if !c.days[r.day] {
+		c.found(Finding{place, "its record is not found by its day"})
 	}
 	if r.head != r.id {
 		// A twin shows under its head; a row can't be hidden under just any.

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 		{"row removed", "DELETE FROM records WHERE id = (1<<40)+2", []string{"it holds 22 entries, and its records are of 20"}},
 		{"row hidden as a twin", "UPDATE records SET head = 7 WHERE id = (1<<40)+2", []string{"it holds 4 flags, and its records are of 2", "entry 2 of a: its record is hidden as a twin that it isn't"}},
 		{"flag removed", "DELETE FROM flags WHERE record = (1<<40)+2", []string{"entry 2 of a: its record is not found by its flags"}},
+		{"day removed", "DELETE FROM days", []string{"entry 0 of a: its record is not found by its day"}},
 		{"flag added", "INSERT INTO flags VALUES (1, 2, 3)", []string{"it holds 5 flags, and its records are of 4"}},
 		{"entry changed", "", []string{"entry 3 of a: the index has it otherwise"}},
 		{"entry that can't be read", "UPDATE entries SET line = x'ffffff00' WHERE id = (1<<40)+2", []string{"entry 2 of a: the index has it otherwise", "entry 2 of a: its record can't be read from its entries"}},

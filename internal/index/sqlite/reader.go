@@ -68,6 +68,8 @@ type plan struct {
 	args  []any
 	// ts is the column that orders; it belongs to the index gone along.
 	ts string
+	// daily says that the index is gone along day by day.
+	daily bool
 }
 
 func (p *plan) add(condition string, args ...any) {
@@ -81,12 +83,22 @@ func (p *plan) add(condition string, args ...any) {
 func planFor(q *index.Query) *plan {
 	p := &plan{ts: "r.ts"}
 	along := func(name string) { p.from = "records r INDEXED BY " + name }
+	daily := func(name string) {
+		p.daily = true
+		p.from = "days d CROSS JOIN records r INDEXED BY " + name + " ON r.day = d.day"
+		if !q.From.IsZero() {
+			p.add("d.day >= ?", dayOf(index.UnixNano(q.From)))
+		}
+		if !q.To.IsZero() {
+			p.add("d.day <= ?", dayOf(index.UnixNano(q.To)))
+		}
+	}
 	flagged := false
 	switch {
 	case q.Session != "":
-		along("records_session")
+		daily("records_session")
 	case q.User != "":
-		along("records_user")
+		daily("records_user")
 	case q.Flag != "":
 		flagged = true
 		p.from = "flags f CROSS JOIN records r ON r.id = f.record"
@@ -106,8 +118,12 @@ func planFor(q *index.Query) *plan {
 		along("records_ts")
 	}
 	for _, f := range []struct{ column, value string }{
-		{"session", q.Session}, {"user", q.User}, {"application", q.Application}, {"model", q.Model},
-		{"classification", q.Classification}, {"status", q.Status},
+		{"session", q.Session},
+		{"user", q.User},
+		{"application", q.Application},
+		{"model", q.Model},
+		{"classification", q.Classification},
+		{"status", q.Status},
 	} {
 		if f.value != "" {
 			p.add("r."+f.column+" = ?", key(f.value))
@@ -147,12 +163,19 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 		ts := pos.Time.UnixNano()
 		p.add(p.ts+" "+beforeOrAt+" ?", ts)
 		p.add("("+p.ts+" "+before+" ? OR r.event "+before+" ?)", ts, pos.Event[:])
+		if p.daily {
+			p.add("d.day "+beforeOrAt+" ?", dayOf(ts))
+		}
+	}
+	order := p.ts + " " + direction + ", r.event " + direction
+	if p.daily {
+		order = "d.day " + direction + ", " + order
 	}
 	// The inner query finds and orders ids alone, so that lines are read for
 	// the page only and never sorted.
 	query := fmt.Sprintf(`SELECT s.id, s.ts, s.event, s.more, e.line FROM
-		(SELECT r.id, %[1]s AS ts, r.event, r.more FROM %[2]s WHERE %[3]s ORDER BY %[1]s %[4]s, r.event %[4]s LIMIT ?) s
-		CROSS JOIN entries e ON e.id = s.id`, p.ts, p.from, strings.Join(p.where, " AND "), direction)
+		(SELECT r.id, %[1]s AS ts, r.event, r.more FROM %[2]s WHERE %[3]s ORDER BY %[4]s LIMIT ?) s
+		CROSS JOIN entries e ON e.id = s.id`, p.ts, p.from, strings.Join(p.where, " AND "), order)
 	p.args = append(p.args, q.Limit+1)
 
 	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})

@@ -44,7 +44,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, er
 			}
 		}
 		pruned = len(heads)
-		return nil
+		if pruned < limit {
+			_, err = s.conn.ExecContext(ctx, "DELETE FROM days WHERE day < ? AND day < (SELECT day FROM records INDEXED BY records_ts ORDER BY ts LIMIT 1)", dayOf(ts))
+		}
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pruning the index: %w", err)
@@ -105,7 +108,7 @@ func (s *Store) dropSome(ctx context.Context, name string) (done bool, err error
 		}
 		if len(s.streams) == 1 {
 			// Without a condition SQLite frees the tables' pages at once.
-			for _, table := range []string{"flags", "records", "entries", "streams"} {
+			for _, table := range []string{"flags", "records", "entries", "days", "streams"} {
 				if _, err := s.conn.ExecContext(ctx, "DELETE FROM "+table); err != nil {
 					return err
 				}
@@ -193,7 +196,7 @@ func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
 		}
 		responses = append(responses, rec.ResponseID)
 	}
-	if err := w.flush(ctx); err != nil {
+	if err := s.flush(ctx, w); err != nil {
 		return 0, err
 	}
 	return n, s.joinTwins(ctx, responses)

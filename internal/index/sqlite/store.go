@@ -36,7 +36,7 @@ type Store struct {
 	many, one statements
 	find      *sql.Stmt // by keysPerLookup event ids
 
-	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream *sql.Stmt
+	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream, addDay *sql.Stmt
 
 	streams map[string]*stream
 	horizon int64
@@ -165,7 +165,7 @@ func tuples(columns, n int) string {
 	return strings.TrimSuffix(strings.Repeat(one+",", n), ",")
 }
 
-const recordColumns = "id, event, ts, kind, status, user, session, application, model, classification, flags, head, more, event_key, response"
+const recordColumns = "id, event, ts, day, kind, status, user, session, application, model, classification, flags, head, more, event_key, response"
 
 func (s *Store) prepare(ctx context.Context) error {
 	keys := strings.TrimSuffix(strings.Repeat("?,", keysPerLookup), ",")
@@ -176,11 +176,12 @@ func (s *Store) prepare(ctx context.Context) error {
 	list := []prepared{
 		{&s.find, "SELECT id, event FROM records INDEXED BY records_event WHERE event_key IN (" + keys + ")"},
 		{&s.rowByID, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
-		{&s.updateRow, `UPDATE records SET ts = ?, kind = ?, status = ?, user = ?, session = ?, application = ?, model = ?,
+		{&s.updateRow, `UPDATE records SET ts = ?, day = ?, kind = ?, status = ?, user = ?, session = ?, application = ?, model = ?,
 			classification = ?, flags = ?, head = ?, more = ?, response = ? WHERE id = ?`},
 		{&s.deleteRow, "DELETE FROM records WHERE id = ?"},
 		{&s.deleteEntry, "DELETE FROM entries WHERE id = ?"},
 		{&s.deleteFlag, "DELETE FROM flags WHERE flag = ? AND ts = ? AND record = ?"},
+		{&s.addDay, "INSERT OR IGNORE INTO days (day) VALUES (?)"},
 		{&s.setCursor, "UPDATE streams SET next = ?, last = ? WHERE id = ?"},
 		{&s.addStream, "INSERT INTO streams (id, name, next, last) VALUES (?, ?, ?, ?)"},
 	}
@@ -190,7 +191,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	}{{&s.many, rowsPerInsert}, {&s.one, 1}} {
 		list = append(list,
 			prepared{&set.to.entries, "INSERT OR ROLLBACK INTO entries (id, record, line) VALUES " + tuples(3, set.n)},
-			prepared{&set.to.records, "INSERT OR ROLLBACK INTO records (" + recordColumns + ") VALUES " + tuples(15, set.n)},
+			prepared{&set.to.records, "INSERT OR ROLLBACK INTO records (" + recordColumns + ") VALUES " + tuples(16, set.n)},
 			prepared{&set.to.flags, "INSERT OR IGNORE INTO flags (flag, ts, record) VALUES " + tuples(3, set.n)},
 		)
 	}
@@ -297,7 +298,7 @@ func (s *Store) transaction(ctx context.Context, f func(ctx context.Context) err
 type row struct {
 	id             int64
 	event          uuid.UUID
-	ts             int64
+	ts, day        int64
 	kind, status   int64
 	user           any
 	session        any
@@ -318,8 +319,9 @@ func rowOf(rec *audit.Record) row {
 		flags.WriteString(f)
 		flags.WriteByte('\n')
 	}
+	ts := index.UnixNano(rec.Timestamp)
 	return row{
-		event: rec.EventID, ts: index.UnixNano(rec.Timestamp), kind: key(rec.Kind), status: key(rec.Status),
+		event: rec.EventID, ts: ts, day: dayOf(ts), kind: key(rec.Kind), status: key(rec.Status),
 		user: optKey(rec.UserID), session: optKey(rec.SessionID), application: optKey(rec.ApplicationID),
 		model: optKey(rec.Model), classification: optKey(rec.DataClassification), flags: flags.String(),
 		response: optKey(rec.ResponseID),
@@ -341,7 +343,7 @@ func boolInt(b bool) int64 {
 }
 
 func (r *row) appendArgs(args []any) []any {
-	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.kind, r.status, r.user, r.session, r.application,
+	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.day, r.kind, r.status, r.user, r.session, r.application,
 		r.model, r.classification, optText(r.flags), r.head, boolInt(r.more), eventKey(r.event), r.response)
 }
 
@@ -350,7 +352,7 @@ func scanRow(sc interface{ Scan(...any) error }) (row, error) {
 	var event []byte
 	var flags sql.NullString
 	var derived int64 // event_key
-	err := sc.Scan(&r.id, &event, &r.ts, &r.kind, &r.status, &r.user, &r.session, &r.application, &r.model, &r.classification,
+	err := sc.Scan(&r.id, &event, &r.ts, &r.day, &r.kind, &r.status, &r.user, &r.session, &r.application, &r.model, &r.classification,
 		&flags, &r.head, &r.more, &derived, &r.response)
 	copy(r.event[:], event)
 	r.flags = flags.String
@@ -402,13 +404,15 @@ func (in *inserter) flush(ctx context.Context, final bool) error {
 // writes gathers what a batch inserts.
 type writes struct {
 	entries, records, flags inserter
+	days                    map[int64]bool
 }
 
 func (s *Store) newWrites() *writes {
 	return &writes{
 		entries: inserter{many: s.many.entries, one: s.one.entries, columns: 3},
-		records: inserter{many: s.many.records, one: s.one.records, columns: 15},
+		records: inserter{many: s.many.records, one: s.one.records, columns: 16},
 		flags:   inserter{many: s.many.flags, one: s.one.flags, columns: 3},
+		days:    map[int64]bool{},
 	}
 }
 
@@ -417,6 +421,7 @@ func (w *writes) entry(id int64, record any, packed []byte) {
 }
 
 func (w *writes) row(r *row) error {
+	w.days[r.day] = true
 	w.records.args = r.appendArgs(w.records.args)
 	return r.eachFlag(func(flag string) error {
 		w.flags.args = append(w.flags.args, key(flag), r.ts, r.id)
@@ -424,7 +429,12 @@ func (w *writes) row(r *row) error {
 	})
 }
 
-func (w *writes) flush(ctx context.Context) error {
+func (s *Store) flush(ctx context.Context, w *writes) error {
+	for day := range w.days {
+		if _, err := s.addDay.ExecContext(ctx, day); err != nil {
+			return err
+		}
+	}
 	if err := w.entries.flush(ctx, true); err != nil {
 		return err
 	}
@@ -439,13 +449,18 @@ func (s *Store) replace(ctx context.Context, old, now *row) error {
 	if *old == *now {
 		return nil
 	}
+	if old.day != now.day {
+		if _, err := s.addDay.ExecContext(ctx, now.day); err != nil {
+			return err
+		}
+	}
 	if err := old.eachFlag(func(flag string) error {
 		_, err := s.deleteFlag.ExecContext(ctx, key(flag), old.ts, old.id)
 		return err
 	}); err != nil {
 		return err
 	}
-	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.kind, now.status, now.user, now.session, now.application,
+	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.day, now.kind, now.status, now.user, now.session, now.application,
 		now.model, now.classification, optText(now.flags), now.head, boolInt(now.more), now.response, now.id); err != nil {
 		return err
 	}
@@ -628,7 +643,7 @@ func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.
 		}
 		responses = append(responses, response)
 	}
-	if err := w.flush(ctx); err != nil {
+	if err := s.flush(ctx, w); err != nil {
 		return applied, err
 	}
 	if len(s.streams) < 2 {

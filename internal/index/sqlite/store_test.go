@@ -168,8 +168,17 @@ func TestPlans(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	for _, q := range []index.Query{
-		{}, {User: "u"}, {Session: "s"}, {Application: "a"}, {Classification: "c"}, {Flag: "f"}, {Status: "error"}, {Status: "success"},
-		{Kind: "access"}, {Kind: index.KindAll}, {Model: "m"},
+		{},
+		{User: "u"},
+		{Session: "s"},
+		{Application: "a"},
+		{Classification: "c"},
+		{Flag: "f"},
+		{Status: "error"},
+		{Status: "success"},
+		{Kind: "access"},
+		{Kind: index.KindAll},
+		{Model: "m"},
 		{User: "u", Session: "s", Application: "a", Model: "m", Classification: "c", Flag: "f", Status: "error", Kind: "access"},
 	} {
 		for _, order := range []index.Order{index.NewestFirst, index.OldestFirst} {

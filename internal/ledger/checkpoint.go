@@ -58,11 +58,17 @@ func parseCheckpointText(text string) (Checkpoint, error) {
 	if err != nil {
 		return bad("size")
 	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	if err != nil || len(root) != 32 {
+	root, ok := decodeBase64(lines[2])
+	if !ok || len(root) != 32 {
 		return bad("root")
 	}
 	return Checkpoint{Origin: lines[0], Size: size, Root: Hash(root)}, nil
+}
+
+// decodeBase64 accepts one spelling only: the package skips line breaks.
+func decodeBase64(s string) ([]byte, bool) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	return b, err == nil && !strings.ContainsAny(s, "\r\n")
 }
 
 func parseSize(s string) (uint64, error) {
@@ -89,7 +95,7 @@ func openNote(msg []byte, known note.Verifiers) (string, error) {
 			return "", errors.New("repeated or malformed signature line")
 		}
 		seen[line] = true
-		if _, err := base64.StdEncoding.Strict().DecodeString(fields[2]); err != nil {
+		if _, ok := decodeBase64(fields[2]); !ok {
 			return "", errors.New("signature is not canonical base64")
 		}
 	}

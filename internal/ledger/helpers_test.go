@@ -90,6 +90,7 @@ func (e *env) options(t testing.TB, change ...func(*Options)) Options {
 		SegmentAge: time.Hour, CheckpointInterval: time.Nanosecond,
 	}
 	o.hooks.retry = time.Millisecond
+	o.hooks.kill = make(chan struct{})
 	for _, c := range change {
 		c(&o)
 	}
@@ -118,9 +119,7 @@ func crash(t testing.TB, l *Log) {
 	l.mu.Unlock()
 	l.seal.cancel()
 	<-l.seal.done
-	// The committer must not seal: let it find nothing to do.
-	l.part.header.First = l.part.end
-	close(l.stop)
+	close(l.opts.hooks.kill)
 	<-l.done
 	for _, p := range l.seal.queue {
 		_ = p.file.Close()

@@ -105,6 +105,7 @@ type hooks struct {
 	free  func(path string) (free, total int64, err error)
 	now   func() time.Time
 	retry time.Duration // first pause of the sealer
+	kill  chan struct{} // ends the committer as a killed process would
 }
 
 func (o *Options) setDefaults() error {
@@ -517,6 +518,8 @@ func (l *Log) run() {
 				}
 			case <-l.stop:
 				l.finish()
+				return
+			case <-l.opts.hooks.kill:
 				return
 			}
 			continue

@@ -275,7 +275,7 @@ func parseProof(text []byte) (p *Proof, path tlog.RecordProof, msg []byte, err e
 		return nil, nil, nil, errors.New("no extra line with the entry")
 	}
 	p = &Proof{}
-	if p.Line, err = base64.StdEncoding.Strict().DecodeString(extra); err != nil || len(p.Line) > MaxLine {
+	if p.Line, ok = decodeBase64(extra); !ok || len(p.Line) > MaxLine {
 		return nil, nil, nil, errors.New("extra line is not the entry in base64")
 	}
 	index, ok := strings.CutPrefix(next(), "index ")
@@ -290,8 +290,8 @@ func parseProof(text []byte) (p *Proof, path tlog.RecordProof, msg []byte, err e
 		if line == "" {
 			break
 		}
-		raw, err := base64.StdEncoding.Strict().DecodeString(line)
-		if err != nil || len(raw) != 32 || len(path) >= 64 {
+		raw, ok := decodeBase64(line)
+		if !ok || len(raw) != 32 || len(path) >= 64 {
 			return nil, nil, nil, errors.New("malformed hash")
 		}
 		path = append(path, tlog.Hash(raw))

@@ -340,12 +340,39 @@ func (r *Reader) durable(stream string) (uint64, bool) {
 	if r.walDir == "" {
 		return 0, false
 	}
-	b, err := os.ReadFile(filepath.Join(r.walDir, walDurable))
+	b, err := readHead(r.walDir)
 	if err != nil {
 		return 0, false
 	}
 	n, mine, ok := parseHead(b, stream)
 	return n, ok && mine
+}
+
+// readHead reads wal/durable, of which only the right length is accepted.
+func readHead(walDir string) (b []byte, err error) {
+	f, err := openRegular(filepath.Join(walDir, walDurable))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b = make([]byte, headLen+1)
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// openRegular opens a file, and does not wait for the other end of a pipe.
+func openRegular(path string) (*os.File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return os.Open(path)
 }
 
 // fromWAL delivers from the write-ahead file that holds *next.
@@ -406,7 +433,7 @@ func (r *Reader) openWAL(stream string, seq uint64) (*walFollower, error) {
 		if !ok || first > seq {
 			continue
 		}
-		f, err := os.Open(filepath.Join(r.walDir, e.Name()))
+		f, err := openRegular(filepath.Join(r.walDir, e.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errMoved
 		}
@@ -591,7 +618,7 @@ func (r *Reader) walContent(stream string, sha Hash) ([]byte, error) {
 }
 
 func findInWAL(path, stream string, sha Hash) (found []byte, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errMoved
 	}

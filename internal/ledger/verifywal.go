@@ -80,7 +80,7 @@ func (c *walCheck) problem(kind, object string, seq uint64, format string, args 
 func (c *walCheck) run(ctx context.Context) (again bool, err error) {
 	v, s := c.v, c.s
 	// The count before the files: they can only have more.
-	head, headErr := os.ReadFile(filepath.Join(v.walDir, walDurable))
+	head, headErr := readHead(v.walDir)
 	if headErr != nil && !errors.Is(headErr, fs.ErrNotExist) {
 		return false, headErr
 	}

@@ -82,7 +82,7 @@ func decodeKey(prefix, text string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: must start with %q", ErrKey, prefix)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(rest)
-	if err != nil {
+	if err != nil || strings.ContainsAny(rest, "\r\n") { // the decoder skips line breaks
 		return nil, fmt.Errorf("%w: after the prefix must follow unpadded base64url", ErrKey)
 	}
 	if len(raw) != 32+checkLen {

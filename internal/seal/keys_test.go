@@ -57,6 +57,7 @@ func TestParseKeyErrors(t *testing.T) {
 		"secret":        {secret, "this is a secret content identity"},
 		"not base64":    {publicPrefix + "***", "base64url"},
 		"short":         {publicPrefix + "AAAA", "holds 3 bytes, must be 36"},
+		"line break":    {pub[:60] + "\r" + pub[60:], "base64url"},
 		"mistyped":      {swap(pub), ""},
 		"other version": {strings.Replace(pub, "-v1:", "-v2:", 1), "must start with"},
 	} {
@@ -183,6 +184,7 @@ func FuzzParseKeys(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(r.String())
 	f.Add(secret)
+	f.Add(publicPrefix + "1iGkCcGAYu1ag7iX-YIlCvJL\rrT0a_w7QVbKINnElRkzlYfpw")
 	f.Add("PRIVATE+KEY+log+00000000+AAAA")
 	f.Fuzz(func(t *testing.T, text string) {
 		if r, err := ParseRecipient(text); err == nil {

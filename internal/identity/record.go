@@ -31,13 +31,16 @@ const (
 	rankContext = 9
 )
 
+// halfRequest is the half of a streamed call that the response's follows.
+const halfRequest = "request"
+
 func sourceRank(in *Item, signal string) int {
 	switch {
 	case in.Kind == genai.KindPart || in.Kind == genai.KindUncorrelated:
 		return rankPart
 	case in.Dialect == "claude_code.events":
 		return rankCall
-	case isClaudeCode(in) || in.Half == "request":
+	case isClaudeCode(in) || in.Half == halfRequest:
 		return rankSecond
 	case signal == SignalLog:
 		return rankEvent
@@ -88,6 +91,9 @@ func newRecord(id uuid.UUID, in *Item, signal string) audit.Record {
 	if in.Sequence >= 0 && isClaudeCode(in) && signal == SignalLog {
 		n := in.Sequence
 		r.Source.Sequence = &n
+	}
+	if r.RequestID == "" && len(in.QuotedRequestIDs) == 1 {
+		r.RequestID = in.QuotedRequestIDs[0] // and so a restart knows it
 	}
 	if in.EventName != "" {
 		r.Source.Events = []string{in.EventName}
@@ -275,6 +281,10 @@ func (w *Window) Restore(r *audit.Record) {
 		return
 	}
 	c.told = true
+	if r.Source.Rank == rankSecond && !fromClaudeCode {
+		src.half = name(halfRequest)
+		w.list(c, makeKey("half", r.ApplicationID, r.Source.Scope, r.PromptHash))
+	}
 	w.addSource(c, src)
 	if src.span.IsEmpty() && src.request == 0 && src.response == 0 && r.Source.PromptID != "" {
 		w.bind(c, makeKey("sequence", r.SessionID, r.Source.PromptID, sequenceText(src.sequence)))

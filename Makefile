@@ -54,7 +54,7 @@ sample: $(CLI) ## send the captures of real clients to a running collector and s
 
 .PHONY: test
 test: ## unit tests
-	go test $(PACKAGES)
+	go test $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: integration
 integration: build ## tests of the built programs: captures, restart, crash, full disk, bad input, tampering

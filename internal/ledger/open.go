@@ -340,6 +340,9 @@ func (l *Log) cut(p *part, why error) error {
 	if err := os.WriteFile(filepath.Join(l.walDir(), name), tail, 0o600); err != nil {
 		return fmt.Errorf("keep torn tail: %w", err)
 	}
+	if err := l.pruneCuts(); err != nil {
+		return err
+	}
 	if err := p.file.Truncate(p.size); err != nil {
 		return fmt.Errorf("cut torn tail: %w", err)
 	}
@@ -349,6 +352,23 @@ func (l *Log) cut(p *part, why error) error {
 	l.stat.torn.Add(n)
 	l.log.Warn("Cut the torn tail of the write-ahead file: an entry that was never acknowledged was not written whole",
 		zap.String("file", filepath.Base(p.path)), zap.Uint64("next_entry", p.end), zap.Int64("bytes", n), zap.String("kept_as", name), zap.NamedError("reason", why))
+	return nil
+}
+
+// pruneCuts keeps the newest torn tails.
+func (l *Log) pruneCuts() error {
+	const keep = 16
+	names, err := filepath.Glob(filepath.Join(l.walDir(), walCut+"*.bin"))
+	if err != nil {
+		return err
+	}
+	stamp := func(name string) string { return name[strings.LastIndexByte(name, '-')+1:] }
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(stamp(a), stamp(b)) })
+	for _, name := range names[:max(0, len(names)-keep)] {
+		if err := os.Remove(name); err != nil {
+			return fmt.Errorf("remove old torn tail: %w", err)
+		}
+	}
 	return nil
 }
 

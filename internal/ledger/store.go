@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -56,21 +57,24 @@ type Store interface {
 	Stat(ctx context.Context, key string) (ObjectInfo, error)
 }
 
-// tempPrefix marks files that are being written.
-const tempPrefix = ".tmp-"
+const (
+	// tempDir holds files that are being written.
+	tempDir = ".tmp"
+	// staleTemp is how old a file there must be to count as left by a crash.
+	staleTemp = time.Hour
+)
 
 // LocalStore keeps objects as read-only files under a folder. It refuses to
 // overwrite, but whoever owns the folder can: only checkpoints elsewhere tell
 // then.
 type LocalStore struct {
-	root string
-	// sync is fsync of a file, replaced in tests.
-	sync func(*os.File) error
+	root  string
+	clean sync.Once
 }
 
 // NewLocalStore uses the folder root, which is made when first written to.
 func NewLocalStore(root string) *LocalStore {
-	return &LocalStore{root: filepath.Clean(root), sync: (*os.File).Sync}
+	return &LocalStore{root: filepath.Clean(root)}
 }
 
 // Root is the store's folder.
@@ -95,10 +99,17 @@ func (s *LocalStore) Put(ctx context.Context, key string, body []byte, _ PutOpti
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := s.mkdir(dir); err != nil {
-		return fmt.Errorf("make folder for object: %w", err)
+	temps := filepath.Join(s.root, tempDir)
+	for _, d := range []string{dir, temps} {
+		if err := mkdirSync(d); err != nil {
+			return fmt.Errorf("make folder for object: %w", err)
+		}
 	}
-	tmp, err := os.CreateTemp(dir, tempPrefix)
+	s.clean.Do(func() { err = removeStale(temps) })
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(temps, "put-")
 	if err != nil {
 		return fmt.Errorf("create object: %w", err)
 	}
@@ -108,7 +119,7 @@ func (s *LocalStore) Put(ctx context.Context, key string, body []byte, _ PutOpti
 		err = tmp.Chmod(0o444)
 	}
 	if err == nil {
-		err = s.sync(tmp)
+		err = tmp.Sync()
 	}
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return fmt.Errorf("write object: %w", err)
@@ -151,9 +162,28 @@ func (s *LocalStore) same(path string, body []byte) error {
 	return nil
 }
 
-// mkdir makes a folder and its parents, each durable.
-func (s *LocalStore) mkdir(dir string) error { return mkdirSync(dir) }
+// removeStale removes what a crash left in the folder of unfinished objects.
+func removeStale(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list unfinished objects: %w", err)
+	}
+	for _, e := range entries {
+		st, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) || err == nil && time.Since(st.ModTime()) < staleTemp {
+			continue // another writer's
+		}
+		if err == nil {
+			err = removeIfThere(filepath.Join(dir, e.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("remove unfinished object: %w", err)
+		}
+	}
+	return nil
+}
 
+// mkdirSync makes a folder and its parents, each durable.
 func mkdirSync(dir string) error {
 	if st, err := os.Stat(dir); err == nil {
 		if !st.IsDir() {
@@ -290,6 +320,9 @@ func (s *LocalStore) walk(ctx context.Context, dir, after string, fn func(Object
 		if dir != "" {
 			key = dir + "/" + key
 		}
+		if key == tempDir {
+			continue
+		}
 		if e.IsDir() {
 			// Skip a folder whose keys all sort before after.
 			if p := key + "/"; p < after && !strings.HasPrefix(after, p) {
@@ -300,7 +333,7 @@ func (s *LocalStore) walk(ctx context.Context, dir, after string, fn func(Object
 			}
 			continue
 		}
-		if key <= after || strings.HasPrefix(e.Name(), tempPrefix) {
+		if key <= after {
 			continue
 		}
 		st, err := e.Info()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -659,10 +660,9 @@ func (v *verifier) checkContainers(ctx context.Context, s *streamCheck, seg *seg
 		fail := func(kind string, seq *uint64, format string, args ...any) {
 			v.problem(kind, key, s.Origin, seq, format, args...)
 		}
-		whole := v.opts.ContentEvery > 0 && seg.first/uint64(v.opts.ContentEvery)*uint64(v.opts.ContentEvery) == seg.first
-		if v.opts.ContentEvery > 1 {
-			whole = int(c.hash[0])<<8|int(c.hash[1]) < 1<<16/v.opts.ContentEvery
-		}
+		// Which ones are sampled depends on their hash, so that it is the same each time.
+		every := v.opts.ContentEvery
+		whole := every == 1 || every > 1 && int(binary.BigEndian.Uint16(c.hash[:])) < 1<<16/every
 		info, err := v.store.Stat(ctx, key)
 		if errors.Is(err, ErrNotFound) {
 			v.contentsMissing.Add(uint64(c.items))

@@ -25,7 +25,7 @@ func (e *env) verify(t testing.TB, change ...func(*VerifyOptions)) *Report {
 	for _, c := range change {
 		c(&o)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := Verify(ctx, o)
 	require.NoError(t, err)

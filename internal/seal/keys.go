@@ -275,23 +275,90 @@ func readKeyFile(path string, secret bool) (string, error) {
 	return string(text), nil
 }
 
-// writePair writes the public half first: a crash in between leaves no secret
-// whose public half is unknown, and the secret's presence means both are there.
+// writePair writes the secret half first: the public one can be made of it when
+// a crash comes in between.
 func writePair(secretPath, secret, publicPath, public string) error {
 	for _, p := range []string{secretPath, publicPath} {
-		if _, err := os.Lstat(p); err == nil {
-			return fmt.Errorf("write key %s: %w", p, fs.ErrExist)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		there, err := exists(p)
+		if err == nil && there {
+			err = fs.ErrExist
+		}
+		if err != nil {
 			return fmt.Errorf("write key %s: %w", p, err)
 		}
 	}
-	if err := writeNew(publicPath, public, 0o644); err != nil {
+	if err := writeNew(secretPath, secret, 0o600); err != nil {
 		return err
 	}
-	if err := writeNew(secretPath, secret, 0o600); err != nil {
-		return errors.Join(err, os.Remove(publicPath))
+	return writeNew(publicPath, public, 0o644)
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	return nil
+	return err == nil, err
+}
+
+// EnsureCheckpointKey loads the secret key at path, or makes one of that name if
+// there is neither it nor the public one, and sees to it that the public key
+// is at publicPath, also after a crash. made says that the key is new.
+func EnsureCheckpointKey(path, publicPath, name string) (k *CheckpointKey, made bool, err error) {
+	secret, err := exists(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("checkpoint key: %w", err)
+	}
+	public, err := exists(publicPath)
+	if err != nil {
+		return nil, false, fmt.Errorf("checkpoint public key: %w", err)
+	}
+	switch {
+	case secret:
+		if k, err = LoadCheckpointKey(path); err != nil {
+			return nil, false, err
+		}
+		if !public {
+			err = writeNew(publicPath, k.VerifierKey, 0o644)
+		}
+		return k, false, err
+	case public:
+		return nil, false, fmt.Errorf("checkpoint key: %s is there, its secret key %s is not: %w", publicPath, path, fs.ErrNotExist)
+	}
+	if k, err = GenerateCheckpointKey(name); err != nil {
+		return nil, false, err
+	}
+	return k, true, WriteCheckpointKey(k, path, publicPath)
+}
+
+// EnsureContentKeys loads the public key at publicPath; without it, makes it of
+// the identity at identityPath; without that, makes both. made says that the
+// keys are new.
+func EnsureContentKeys(identityPath, publicPath string) (r *Recipient, made bool, err error) {
+	public, err := exists(publicPath)
+	if err != nil {
+		return nil, false, fmt.Errorf("content public key: %w", err)
+	}
+	if public {
+		r, err = LoadRecipient(publicPath)
+		return r, false, err
+	}
+	secret, err := exists(identityPath)
+	if err != nil {
+		return nil, false, fmt.Errorf("content identity: %w", err)
+	}
+	var id *Identity
+	if secret {
+		if id, err = LoadIdentity(identityPath); err != nil {
+			return nil, false, err
+		}
+		r = id.Recipient()
+		return r, false, writeNew(publicPath, r.String(), 0o644)
+	}
+	if id, err = GenerateIdentity(); err != nil {
+		return nil, false, err
+	}
+	return id.Recipient(), true, WriteContentKeys(id, identityPath, publicPath)
 }
 
 // writeNew creates path with one line of text, all of it or nothing, and fails

@@ -150,6 +150,46 @@ func TestCheckpointKeyFiles(t *testing.T) {
 	}
 }
 
+func TestEnsureKeys(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	path, public := filepath.Join(dir, "checkpoint.key"), filepath.Join(dir, "checkpoint.pub")
+	k, made, err := EnsureCheckpointKey(path, public, "log")
+	require.NoError(t, err)
+	require.True(t, made)
+	require.NoError(t, os.Remove(public)) // as a crash in between leaves it
+	again, made, err := EnsureCheckpointKey(path, public, "log")
+	require.NoError(t, err)
+	require.False(t, made)
+	require.Equal(t, k.VerifierKey, again.VerifierKey)
+	keys, err := LoadVerifierKeys(public)
+	require.NoError(t, err)
+	require.Equal(t, []string{k.VerifierKey}, keys)
+	require.NoError(t, os.Remove(path))
+	_, _, err = EnsureCheckpointKey(path, public, "log")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "its secret key")
+
+	identity, recipient := filepath.Join(dir, "content.identity"), filepath.Join(dir, "content.pub")
+	r, made, err := EnsureContentKeys(identity, recipient)
+	require.NoError(t, err)
+	require.True(t, made)
+	require.NoError(t, os.Remove(recipient))
+	for range 2 {
+		got, made, err := EnsureContentKeys(identity, recipient)
+		require.NoError(t, err)
+		require.False(t, made)
+		require.Equal(t, r.KeyID(), got.KeyID())
+		require.NoError(t, removeIfExists(identity)) // a writer needs the public key only
+	}
+}
+
+func removeIfExists(path string) error {
+	if there, err := exists(path); err != nil || !there {
+		return err
+	}
+	return os.Remove(path)
+}
+
 func TestCheckpointKeyErrors(t *testing.T) {
 	for _, name := range []string{"", "a b", "a+b", "a\nb"} {
 		_, err := GenerateCheckpointKey(name)

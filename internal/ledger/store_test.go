@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLocalStore(t *testing.T) {
+	s := NewLocalStore(filepath.Join(t.TempDir(), "store"))
+	ctx := t.Context()
+	require.NoError(t, s.List(ctx, "", "", func(ObjectInfo) error { return errors.New("nothing is there") }))
+	require.NoError(t, s.Put(ctx, "v1/a/b", []byte("body"), PutOptions{}))
+	require.NoError(t, s.Put(ctx, "v1/a/b", []byte("body"), PutOptions{}), "the same again")
+	require.ErrorIs(t, s.Put(ctx, "v1/a/b", []byte("other"), PutOptions{}), ErrExists)
+	require.ErrorIs(t, s.Put(ctx, "v1/a/b", []byte("body longer"), PutOptions{}), ErrExists)
+	st, err := os.Stat(filepath.Join(s.Root(), "v1/a/b"))
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o444), st.Mode().Perm())
+
+	b, err := s.Get(ctx, "v1/a/b", 10)
+	require.NoError(t, err)
+	require.Equal(t, "body", string(b))
+	_, err = s.Get(ctx, "v1/a/b", 3)
+	require.ErrorContains(t, err, "object has 4 bytes, more than 3")
+	_, err = s.Get(ctx, "v1/none", 3)
+	require.ErrorIs(t, err, ErrNotFound)
+	b, err = s.GetRange(ctx, "v1/a/b", 1, 2)
+	require.NoError(t, err)
+	require.Equal(t, "od", string(b))
+	for _, r := range [][2]int64{{0, 5}, {5, 0}, {-1, 2}, {1, -1}, {4, 1}, {1, 1 << 62}} {
+		_, err = s.GetRange(ctx, "v1/a/b", r[0], r[1])
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "%v", r)
+	}
+	info, err := s.Stat(ctx, "v1/a/b")
+	require.NoError(t, err)
+	require.Equal(t, ObjectInfo{Key: "v1/a/b", Size: 4}, info)
+	_, err = s.Stat(ctx, "v1/none")
+	require.ErrorIs(t, err, ErrNotFound)
+
+	for _, key := range []string{"", ".", "/a", "a/", "a//b", "../a", "a/../b", `a\b`, "a\x00"} {
+		require.Error(t, s.Put(ctx, key, nil, PutOptions{}), "%q", key)
+		_, err := s.Get(ctx, key, 1)
+		require.Error(t, err, "%q", key)
+	}
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, s.Put(done, "v1/x", nil, PutOptions{}), context.Canceled)
+}
+
+func TestLocalStoreListsInTheOrderOfKeys(t *testing.T) {
+	s := NewLocalStore(t.TempDir())
+	want := []string{"a", "a-b", "a.b", "b/a", "b/b/c", "b0/x", "c"}
+	for _, k := range want {
+		require.NoError(t, s.Put(t.Context(), k, nil, PutOptions{}))
+	}
+	list := func(prefix, after string) (got []string) {
+		require.NoError(t, s.List(t.Context(), prefix, after, func(o ObjectInfo) error { got = append(got, o.Key); return nil }))
+		return got
+	}
+	require.Equal(t, want, list("", ""))
+	for i, k := range want {
+		require.Equal(t, append([]string(nil), want[i+1:]...), list("", k), "after %s", k)
+	}
+	require.Equal(t, []string{"b/a", "b/b/c"}, list("b/", ""))
+	require.Equal(t, []string{"b/b/c"}, list("b/", "b/a"))
+	require.Error(t, s.List(t.Context(), "../", "", nil))
+	require.ErrorIs(t, s.List(t.Context(), "", "", func(ObjectInfo) error { return io.ErrClosedPipe }), io.ErrClosedPipe)
+}
+
+func TestLocalStoreRemovesWhatACrashLeft(t *testing.T) {
+	root := t.TempDir()
+	tmp := filepath.Join(root, tempDir)
+	require.NoError(t, os.MkdirAll(tmp, 0o700))
+	for name, age := range map[string]time.Duration{"old": 2 * staleTemp, "new": 0} {
+		path := filepath.Join(tmp, name)
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		at := time.Now().Add(-age)
+		require.NoError(t, os.Chtimes(path, at, at))
+	}
+	require.NoError(t, NewLocalStore(root).Put(t.Context(), "a", nil, PutOptions{}))
+	entries, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Equal(t, "new", entries[0].Name())
+}
+
+func TestFileWitness(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w", "checkpoints")
+	k := newKey(t, "test")
+	note := func(origin string, size uint64, root byte) []byte {
+		msg, err := signCheckpoint(Checkpoint{Origin: origin, Size: size, Root: Hash{root}}, k.signer)
+		require.NoError(t, err)
+		return msg
+	}
+	w, err := NewFileWitness(path)
+	require.NoError(t, err)
+	ctx := t.Context()
+	last := func(w *FileWitness, origin string) uint64 {
+		n, err := w.Last(ctx, origin)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, last(w, "a/1"))
+	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)))
+	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)), "the newest again")
+	require.ErrorIs(t, w.Add(ctx, note("a/1", 5, 2)), ErrStale)
+	require.ErrorIs(t, w.Add(ctx, note("a/1", 4, 1)), ErrStale)
+	require.NoError(t, w.Add(ctx, note("b/1", 3, 1)))
+	require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
+	require.Error(t, w.Add(ctx, []byte("no note")))
+	require.Error(t, w.Add(ctx, []byte("a\nb\nc\n\n— x y\n")))
+	require.NoError(t, w.Close())
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+
+	// Whatever a crash leaves of the last note is cut off, the others stay.
+	for n := len(whole); n > len(whole)-200; n-- {
+		require.NoError(t, os.WriteFile(path, whole[:n], 0o600))
+		w, err := NewFileWitness(path)
+		require.NoError(t, err)
+		require.Equal(t, uint64(3), last(w, "b/1"))
+		want := uint64(5)
+		if n == len(whole) {
+			want = 6
+		}
+		require.Equal(t, want, last(w, "a/1"), "cut at %d", n)
+		require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
+		require.NoError(t, w.Close())
+		got, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, whole, got)
+		if n < len(whole)-150 {
+			break
+		}
+	}
+}

@@ -27,6 +27,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"go.uber.org/zap/zaptest"
+
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadatatest"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
@@ -663,4 +665,22 @@ func TestDeadline(t *testing.T) {
 	}
 	require.NoError(t, traces.ConsumeTraces(t.Context(), tracesOf(observation(1, 1))))
 	require.Len(t, read(t, cfg), 1, "sent again, stored once")
+}
+
+// A first start that is killed between the two halves of a pair leaves the
+// secret one; the next start makes the other of it.
+func TestHalfMadeKeysAreCompleted(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	cfg.Directory = filepath.Join(t.TempDir(), "ledger")
+	first, err := loadKeys(cfg, zaptest.NewLogger(t))
+	require.NoError(t, err)
+	for _, name := range []string{"checkpoint.pub", "content.pub"} {
+		require.NoError(t, os.Remove(filepath.Join(cfg.keysDir(), name)))
+	}
+	again, err := loadKeys(cfg, zaptest.NewLogger(t))
+	require.NoError(t, err)
+	require.Equal(t, first.content.String(), again.content.String())
+	public, err := seal.LoadVerifierKeys(filepath.Join(cfg.keysDir(), "checkpoint.pub"))
+	require.NoError(t, err)
+	require.Equal(t, []string{first.checkpoint.VerifierKey}, public)
 }

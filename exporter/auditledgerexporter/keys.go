@@ -42,55 +42,32 @@ func keyError(key string, err error) error {
 	return fmt.Errorf("%s: %w", key, err)
 }
 
+// generateKeys makes the keys that are not there, and the public half of a pair
+// of which a first start that was killed left only the secret one.
 func generateKeys(cfg *Config, logger *zap.Logger) error {
-	missing := func(path string) (bool, error) {
-		_, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return true, nil
-		}
-		return false, err
-	}
 	dir := cfg.keysDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("keys::directory: make the folder: %w", err)
+	}
 	if cfg.Keys.Checkpoint == "" {
 		path := cfg.checkpointKeyPath()
-		gone, err := missing(path)
+		k, made, err := seal.EnsureCheckpointKey(path, filepath.Join(dir, "checkpoint.pub"), "claudeaudit")
 		if err != nil {
-			return fmt.Errorf("keys::directory: %w", err)
+			return keyError("keys::checkpoint", err)
 		}
-		if gone {
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return fmt.Errorf("keys::directory: make the folder: %w", err)
-			}
-			k, err := seal.GenerateCheckpointKey("claudeaudit")
-			if err != nil {
-				return err
-			}
-			if err := seal.WriteCheckpointKey(k, path, filepath.Join(dir, "checkpoint.pub")); err != nil {
-				return fmt.Errorf("keys::directory: write the checkpoint key: %w", err)
-			}
+		if made {
 			logger.Info("checkpoint key made", zap.String("path", path), zap.String("public", k.VerifierKey))
 		}
 	}
 	if cfg.Keys.Content == "" {
-		path := cfg.contentKeyPath()
-		gone, err := missing(path)
+		identity, public := filepath.Join(dir, "content.identity"), cfg.contentKeyPath()
+		r, made, err := seal.EnsureContentKeys(identity, public)
 		if err != nil {
-			return fmt.Errorf("keys::directory: %w", err)
+			return keyError("keys::content", err)
 		}
-		if gone {
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return fmt.Errorf("keys::directory: make the folder: %w", err)
-			}
-			id, err := seal.GenerateIdentity()
-			if err != nil {
-				return err
-			}
-			identity := filepath.Join(dir, "content.identity")
-			if err := seal.WriteContentKeys(id, identity, path); err != nil {
-				return fmt.Errorf("keys::directory: write the content keys: %w", err)
-			}
+		if made {
 			logger.Info("content key made; whoever has the identity can read all content",
-				zap.String("public", path), zap.String("identity", identity), zap.String("key_id", id.KeyID()))
+				zap.String("public", public), zap.String("identity", identity), zap.String("key_id", r.KeyID()))
 		}
 	}
 	return nil

@@ -35,6 +35,11 @@ type sealer struct {
 	tree     edge // after the last sealed part
 	prev     Hash
 	lastTime time.Time // of the last checkpoint
+	// floor is the size of the newest checkpoint that a run before this one
+	// gave away. After a crash before its write-ahead files were deleted they are
+	// sealed again: a checkpoint in the midst of them would be an older one, which
+	// a witness refuses.
+	floor uint64
 }
 
 const (
@@ -122,13 +127,13 @@ func (s *sealer) run(ctx context.Context) {
 		case !filled:
 			err = s.backfill(ctx)
 			filled = err == nil
-		case ready > 0 && (due <= 0 || next == nil && closing):
+		case ready > 0 && s.tree.size >= s.floor && (due <= 0 || next == nil && closing):
 			err = s.checkpoint(ctx, ready)
 		case next != nil:
 			err = s.sealPart(ctx, next)
 		case closing:
 			return
-		case ready > 0:
+		case ready > 0 && s.tree.size >= s.floor:
 			wait = due
 		default:
 			wait = time.Hour
@@ -468,6 +473,7 @@ func (s *sealer) backfill(ctx context.Context) error {
 			return err
 		}
 		todo = append(todo, behind{w, last})
+		s.floor = max(s.floor, last)
 		low = min(low, last)
 	}
 	if len(todo) == 0 {
@@ -479,6 +485,7 @@ func (s *sealer) backfill(ctx context.Context) error {
 		if !ok || size <= low || size > s.tree.size && size > l.start {
 			return nil
 		}
+		s.floor = max(s.floor, size)
 		msg, err := l.store.Get(ctx, o.Key, maxNote)
 		if err != nil {
 			return err

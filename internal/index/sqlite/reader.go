@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	sqlitedriver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
@@ -40,21 +42,51 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 		}
 		return nil, fmt.Errorf("opening the index: %w", err)
 	}
-	db, err := sql.Open("sqlite", dsn(path, true, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)", "temp_store(memory)"))
+	r, err := openReader(ctx, path, false)
+	if unwritable(err) && quiet(path) {
+		// Even a reader makes companion files of a database in write-ahead mode.
+		// Where it may not, as on a medium that is read-only, and where nobody
+		// else has, the file is read as one that does not change.
+		r, err = openReader(ctx, path, true)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the index: %w", err)
+		return nil, fmt.Errorf("opening the index %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func openReader(ctx context.Context, path string, immutable bool) (*Reader, error) {
+	name := dsn(path, true, "busy_timeout(5000)", "query_only(1)", "cache_size(-16384)", "temp_store(memory)")
+	if immutable {
+		name += "&immutable=1"
+	}
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, err
 	}
 	db.SetMaxOpenConns(maxReaders)
 	db.SetMaxIdleConns(maxReaders)
 	empty, err := checkSchema(ctx, path, db)
 	if err == nil && empty {
-		err = fmt.Errorf("%w at %s: the file is empty", index.ErrNoIndex, path)
+		err = fmt.Errorf("%w: the file is empty", index.ErrNoIndex)
 	}
 	if err != nil {
 		_ = db.Close() // nothing was written
-		return nil, fmt.Errorf("opening the index %s: %w", path, err)
+		return nil, err
 	}
 	return &Reader{db: db}, nil
+}
+
+// unwritable says whether an error comes from not being allowed to write.
+func unwritable(err error) bool {
+	var se *sqlitedriver.Error
+	return errors.As(err, &se) && (se.Code()&0xff == sqlite3.SQLITE_READONLY || se.Code()&0xff == sqlite3.SQLITE_CANTOPEN)
+}
+
+// quiet says whether all of the database is in its file.
+func quiet(path string) bool {
+	st, err := os.Stat(path + "-wal")
+	return errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0
 }
 
 // Close closes the connections.

@@ -134,6 +134,28 @@ func TestOpenRefuses(t *testing.T) {
 	require.Error(t, err)
 }
 
+// A reader that may not write beside the file reads it all the same, once the
+// writer has closed it.
+func TestReadOnlyFolder(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.db")
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	l := indextest.NewLedger()
+	l.Append("a", indextest.Record(1))
+	indextest.Apply(t, s, l)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Chmod(dir, 0o500))
+	defer func() { require.NoError(t, os.Chmod(dir, 0o700)) }()
+	r, err := OpenReader(t.Context(), path)
+	require.NoError(t, err)
+	require.Equal(t, []int{1}, indextest.IDs(t, r, index.Query{}))
+	require.NoError(t, r.Close())
+}
+
 // An interrupted removal of a stream is finished, and until then nobody relies
 // on the stream's cursor.
 func TestDropStreamInterrupted(t *testing.T) {

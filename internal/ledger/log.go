@@ -224,10 +224,9 @@ type part struct {
 	path   string
 	header walHeader
 	id     [8]byte
-	end    uint64 // sequence number after the last durable entry
-	size   int64  // durable bytes
-	lines  int64  // bytes of lines
-	newest time.Time
+	end    uint64    // sequence number after the last durable entry
+	size   int64     // durable bytes
+	lines  int64     // bytes of lines
 	opened time.Time // first write
 	// suspect: a write or sync failed, so what the file holds after size, and
 	// what the disk holds at all, is not known.

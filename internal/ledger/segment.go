@@ -46,15 +46,14 @@ const (
 var errSegment = errors.New("invalid segment")
 
 type segTrailer struct {
-	first      uint64
-	count      uint32
-	hour       time.Time
-	leavesAt   uint64
-	contentAt  uint64
-	indexAt    uint64
-	prev       Hash
-	dataCRC    uint32
-	trailerCRC uint32
+	first     uint64
+	count     uint32
+	hour      time.Time
+	leavesAt  uint64
+	contentAt uint64
+	indexAt   uint64
+	prev      Hash
+	dataCRC   uint32
 }
 
 type segFrame struct {

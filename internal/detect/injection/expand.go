@@ -146,7 +146,7 @@ var gateClass = func() (t [256]uint8) {
 }()
 
 func look4(s string) (g gate) {
-	start, singles := 0, 0
+	start, singles, octets := 0, 0, 0
 	var mask uint8
 	for i := 0; i <= len(s); i++ {
 		var c uint8
@@ -173,12 +173,15 @@ func look4(s string) (g gate) {
 				g.mixed++
 			}
 			if n == 8 && mask == gDigit || n == 2 && mask&^(gDigit|gLetter) == 0 && mask&gDigit != 0 {
-				g.octets++
+				octets++
+				g.octets = max(g.octets, octets)
+			} else if n != 2 {
+				octets = 0
 			}
 		}
 		if c&gEscape != 0 {
 			g.escapes++
-		} else if c&gMorse != 0 {
+		} else if c&gMorse != 0 && i == start {
 			g.dashes++
 		}
 		start, mask = i+1, 0

@@ -43,7 +43,7 @@ var marks = []mark{
 	{"{system:", "system-brace", 0.5, kTemplate, false},
 	{"{#system", "system-brace", 0.5, kTemplate, false},
 	{"<system>", "system-tag", 0.5, kTemplate, false},
-	{"</system>", "system-tag-end", 0.4, kTemplate, false},
+	{"</system>", "system-tag-end", 0.5, kTemplate, false},
 	{"<system_prompt>", "system-tag", 0.4, kTemplate, false},
 	{"</system_prompt>", "system-tag-end", 0.4, kTemplate, false},
 	{"<system-prompt>", "system-tag", 0.4, kTemplate, false},
@@ -64,6 +64,14 @@ var marks = []mark{
 	{"end of system prompt", "end-of-prompt", 0.7, kTemplate, false},
 	{"end of prompt", "end-of-prompt", 0.5, kTemplate, false},
 	{"end of instructions", "end-of-prompt", 0.4, kTemplate, false},
+	{"end of user text", "end-of-input", 0.6, kTemplate, false},
+	{"end of user message", "end-of-input", 0.6, kTemplate, false},
+	{"system instruction:", "system-says", 0.35, kTemplate, false},
+	{"<!-- ai", "note-to-model", 0.75, kAbuse, false},
+	{"<!-- assistant", "note-to-model", 0.75, kAbuse, false},
+	{"<!-- llm", "note-to-model", 0.75, kAbuse, false},
+	{"to the language model", "note-to-model", 0.6, kAbuse, false},
+	{"hello llm", "note-to-model", 0.6, kAbuse, false},
 	{"end of user input", "end-of-input", 0.6, kTemplate, false},
 	{"end user input", "end-of-input", 0.5, kTemplate, false},
 	{"end system prompt", "end-of-prompt", 0.6, kTemplate, false},
@@ -162,6 +170,12 @@ func (s *scorer) image(start, end int) {
 	u := lower(url)
 	for _, w := range [...]string{"=data", "=secret", "=summary", "=conversation", "=chat", "=history", "=password", "=base64", "=prompt", "exfil", "=encoded", "your_"} {
 		open = open || strings.Contains(u, w)
+	}
+	// a value in capitals is to be filled in
+	for part := range strings.SplitSeq(url[max(0, q):], "&") {
+		if k := strings.IndexByte(part, '='); k >= 0 && len(part)-k > 4 && strings.Contains(part[k:], "_") && strings.ToUpper(part[k:]) == part[k:] {
+			open = true
+		}
 	}
 	if !open {
 		return

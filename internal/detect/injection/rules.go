@@ -1,12 +1,21 @@
 package injection
 
-import "strings"
+import (
+	"strings"
+	"unsafe"
+)
 
 type scorer struct {
 	text   string
 	origin Origin
 	z      tokenizer
 	e      evidence
+
+	low   []byte // the window in lower case
+	lowAt int    // its place in the text
+
+	talkAt int // token that talked is of, plus one
+	talked float32
 
 	noLimits int // end of the first place where limits are denied
 }
@@ -15,6 +24,7 @@ const reach = 9 // tokens between a verb and what it acts on
 
 func (s *scorer) window() {
 	t := s.z.toks
+	s.talkAt = 0
 	for i := range t {
 		c := t[i].class
 		if c&(cIgnore|cDrop) != 0 {
@@ -22,6 +32,19 @@ func (s *scorer) window() {
 		}
 		if c&cOff != 0 {
 			s.switchedOff(i)
+		} else if t[i].end-t[i].start == 3 && s.word(i) == "off" {
+			if p := s.span(max(0, i-6), i); strings.Contains(p, "turn") || strings.Contains(p, "switch") || strings.Contains(p, "shut") {
+				s.switchedOff(i)
+			}
+		}
+		if c&(cModal|cGiven) != 0 {
+			s.mayNot(i)
+		}
+		if c&(cReveal|cShow|cWhat) != 0 {
+			s.topOf(i)
+		}
+		if c&cReply != 0 {
+			s.prefix(i)
 		}
 		if c&(cInstr|cRule|cThing|cAll) != 0 {
 			s.disclose(i)
@@ -35,7 +58,7 @@ func (s *scorer) window() {
 		if c&(cFirst|cOnly) != 0 {
 			s.priority(i)
 		}
-		if c&(cFree|cLimit|cSafety|cJail|cHarm|cBound|cRefuse|cAI|cThreat|cOpposite|cMode) != 0 {
+		if c&(cRule|cInstr|cFree|cLimit|cSafety|cJail|cHarm|cBound|cRefuse|cAI|cThreat|cOpposite|cMode) != 0 {
 			s.persona(i)
 		}
 		if c&cSend != 0 {
@@ -44,7 +67,7 @@ func (s *scorer) window() {
 		if c&(cReveal|cShow) != 0 {
 			s.hand(i)
 		}
-		if c&(cCovert|cExec|cAI) != 0 {
+		if c&(cCovert|cExec|cAI|cUser) != 0 {
 			s.abuse(i)
 		}
 	}
@@ -139,6 +162,13 @@ func (s *scorer) position(i int) float32 {
 
 // talk weighs down what is said about attacks rather than as one.
 func (s *scorer) talk(i int) float32 {
+	if s.talkAt != i+1 {
+		s.talkAt, s.talked = i+1, s.weighTalk(i)
+	}
+	return s.talked
+}
+
+func (s *scorer) weighTalk(i int) float32 {
 	t := s.z.toks
 	from, to := s.around(i, 24, 12)
 	w := float32(1)
@@ -249,7 +279,14 @@ func (s *scorer) override(i int) {
 	if at > i {
 		mods |= s.near(at+1, min(to, at+6)) & (cPrior | cGiven | cYou | cAI)
 	}
-	factor := s.position(i) * s.talk(i) * s.code(i)
+	if object == 0 && !strong {
+		return
+	}
+	factor := s.position(i)
+	if factor == 0 {
+		return
+	}
+	factor *= s.talk(i) * s.code(i)
 	if strong && !foreign {
 		// "ignores", "overriding", "was bypassed" tell of somebody
 		if w := s.word(i); strings.HasSuffix(w, "ing") || strings.HasSuffix(w, "ed") || strings.HasSuffix(w, "s") && w != "bypass" {
@@ -260,9 +297,6 @@ func (s *scorer) override(i int) {
 			}
 		}
 	}
-	if factor == 0 {
-		return
-	}
 	end := t[i].end
 	if at > i {
 		end = t[at].end
@@ -270,7 +304,9 @@ func (s *scorer) override(i int) {
 	yours := mods&(cYour|cAI|cYou) != 0
 	w := float32(0)
 	switch {
-	case mods&cMy != 0 && mods&(cPrior|cYour) == 0 && object&cInstr == 0:
+	case mods&cMy != 0 && mods&(cPrior|cYour) == 0 && (object&cInstr == 0 || !strong):
+	case mods&cMy != 0 && strong && object&cInstr != 0 && s.near(i-4, i)&cI != 0 && s.near(i-3, i)&cModal != 0:
+		w = 0.8 // said in the model's name
 	case object&cInstr != 0 && strong:
 		w = 0.65
 		if mods&(cPrior|cAll|cGiven|cHidden) != 0 || yours || mods&(cSystem|cSafety) != 0 {
@@ -297,7 +333,7 @@ func (s *scorer) override(i int) {
 			w = 0.25
 		}
 		if yours {
-			w += 0.35
+			w += 0.4
 		}
 		if mods&(cPrior|cGiven) != 0 {
 			w += 0.35
@@ -315,6 +351,9 @@ func (s *scorer) override(i int) {
 		w = 0.15
 		if mods&cPrior != 0 {
 			w += 0.4
+			if foreign || object&cThing != 0 && s.near(i+1, at+8)&cPrior != 0 && s.near(i+1, at+1)&cPrior == 0 {
+				w += 0.25
+			}
 		}
 		if yours {
 			w += 0.35
@@ -328,6 +367,9 @@ func (s *scorer) override(i int) {
 	case object&cThing != 0:
 		if mods&cPrior != 0 {
 			w = 0.4
+		}
+		if mods&cGiven != 0 && mods&cYou != 0 {
+			w += 0.2
 		}
 	case strong:
 		w = s.overrideBare(i, to)
@@ -373,6 +415,8 @@ func (s *scorer) overrideBare(i, to int) float32 {
 			given, last = true, k
 		case c&(cYou|cAI|cI) != 0:
 			you = true
+		case c&cMy != 0 && last == i:
+			return 0.1
 		}
 		if w := s.word(k); w == "before" && k+1 < to && t[k+1].punct == 0 && !t[k+1].is(cThat) {
 			return 0.15
@@ -380,14 +424,14 @@ func (s *scorer) overrideBare(i, to int) float32 {
 			return 0.1
 		}
 	}
-	ends := last+1 >= to || strings.IndexByte(".,:;!?\n\"')]", t[last+1].punct) >= 0 && t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
+	ends := t[i].is(cForeign) || last+1 >= to || strings.IndexByte(".,:;!?\n\"')]", t[last+1].punct) >= 0 && t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
 	foreign := t[i].is(cForeign)
 	switch {
 	case all && prior && ends, all && given && you, all && prior && foreign:
 		return 0.95
 	case given && you:
 		return 0.8
-	case prior && ends && last-i <= 3:
+	case prior && ends && (last-i <= 3 || foreign):
 		return 0.75
 	case all && you && ends:
 		return 0.4
@@ -397,9 +441,27 @@ func (s *scorer) overrideBare(i, to int) float32 {
 	return 0
 }
 
+// span is the text of tokens [from, to), in lower case.
+func (s *scorer) span(from, to int) string {
+	if from >= to {
+		return ""
+	}
+	return s.lowered(int(s.z.toks[from].start), int(s.z.toks[to-1].end))
+}
+
 func (s *scorer) word(i int) string {
 	t := s.z.toks[i]
-	return lower(s.text[t.start:min(t.end, t.start+maxWord)])
+	return s.lowered(int(t.start), int(min(t.end, t.start+maxWord)))
+}
+
+// lowered is text[from:to] in lower case, as far as it lies in the window. It
+// holds until the next window.
+func (s *scorer) lowered(from, to int) string {
+	from, to = max(from-s.lowAt, 0), min(to-s.lowAt, len(s.low))
+	if from >= to {
+		return ""
+	}
+	return unsafe.String(&s.low[from], to-from)
 }
 
 // switchedOff: what holds the model back is said to be off.
@@ -419,8 +481,11 @@ func (s *scorer) switchedOff(i int) {
 	if c&cSafety != 0 {
 		w += 0.35
 	}
-	if w == 0 && c&cThing != 0 && s.near(from, i)&cAll != 0 && s.near(from, i)&cPrior != 0 {
+	if before := s.near(from, i); w == 0 && before&cPrior != 0 && (before&cThing != 0 || t[i].is(cForeign)) && (before&cAll != 0 || before&cThing != 0 && before&cWhat != 0 || strings.Contains(s.span(from, i), "said") || strings.Contains(s.span(from, i), "whatever")) {
 		w = 0.35
+	}
+	if w == 0 && c&cYour != 0 && strings.Contains(s.span(from, i), "task") {
+		w = 0.3
 	}
 	if w == 0 {
 		return
@@ -443,6 +508,9 @@ func (s *scorer) switchedOff(i int) {
 	if c&cSystem != 0 {
 		w += 0.1
 	}
+	if w < 0.2 {
+		return
+	}
 	f := s.talk(i) * s.code(i)
 	if c&(cI|cThey) != 0 && c&(cYour|cYou|cAI) == 0 {
 		f *= 0.6
@@ -460,7 +528,7 @@ func (s *scorer) fresh(i int) {
 	for k := i + 1; k < to; k++ {
 		switch w := s.word(k); {
 		case t[k].is(cInstr), t[k].is(cRule) && t[k].is(cForeign):
-		case w == "task", w == "instruction", w == "directive", w == "rule", w == "rules", w == "order", w == "orders":
+		case w == "task", w == "job", w == "aufgabe", w == "tâche", w == "tarea", w == "tarefa", w == "compito", w == "задача", w == "任务", w == "タスク", w == "instruction", w == "directive", w == "rule", w == "rules", w == "order", w == "orders":
 		default:
 			continue
 		}
@@ -473,6 +541,12 @@ func (s *scorer) fresh(i int) {
 		if s.near(i-2, i)&cYour != 0 {
 			w += 0.3
 		}
+		if t[k].is(cForeign) && s.near(i-1, i)&cYour != 0 {
+			w += 0.35
+		}
+		if s.near(k+1, k+4)&cSystem != 0 && containsAny(s.span(k+1, min(len(t), k+4)), "from") {
+			w += 0.4
+		}
 		if c&(cFirst|cOff|cIgnore) != 0 || s.near(k+1, b)&cDrop != 0 && c&(cPrior|cYour|cHidden) != 0 {
 			w += 0.4
 		}
@@ -480,6 +554,9 @@ func (s *scorer) fresh(i int) {
 			w += 0.1
 		}
 		if c&(cMy|cThey|cUser) != 0 {
+			w *= 0.5
+		}
+		if !t[k].is(cInstr) && s.near(a-20, b+20)&(cYour|cYou|cAI|cSystem) == 0 {
 			w *= 0.5
 		}
 		s.e.add(kOverride, "new-instructions", w*s.talk(i), t[i].start, t[k].end)
@@ -492,6 +569,10 @@ func (s *scorer) priority(i int) {
 	t := s.z.toks
 	from, to := s.around(i, 10, 10)
 	c := s.near(from, to)
+	if t[i].is(cOnly) && s.near(i+1, i+2)&cFollow != 0 && i+2 < len(t) && s.word(i+2) == "me" && c&cYou != 0 {
+		s.e.add(kOverride, "priority", 0.8*s.talk(i), t[i].start, t[i+2].end)
+		return
+	}
 	if c&(cInstr|cRule|cThing|cSafety) == 0 {
 		return
 	}
@@ -523,15 +604,16 @@ func (s *scorer) disclose(i int) {
 	// the noun group the object ends
 	g := i
 	var own class
-	for g > from && i-g < 5 && (t[g-1].is(cYour|cSystem|cHidden|cPrior|cAll|cMy|cInstr|cRule|cSafety|cAI|cNew|cLimit) || t[g].punct == 0 && len(s.word(g-1)) <= 3 && !t[g-1].is(cVerbs)) {
+	for g > from && i-g < 5 && (t[g-1].is(cYour|cSystem|cHidden|cPrior|cAll|cMy|cInstr|cRule|cSafety|cAI|cNew|cLimit|cThing) || t[g].punct == 0 && len(s.word(g-1)) <= 3 && !t[g-1].is(cVerbs)) {
 		g--
 		own |= t[g].class
 	}
+	hidden := own&cHidden != 0 && containsAny(s.span(g, i), "hidden", "secret", "initial", "starting", "underlying", "internal", "confidential")
 	after := s.near(i+1, min(to, i+7))
 	// "instructions you were given", "rules that you got"
 	given := after&cGiven != 0 && after&cYou != 0 || t[i].is(cForeign) && s.near(from, to)&cGiven != 0
 	if own&cMy != 0 && !given && own&cYour == 0 {
-		before := lower(s.text[max(0, int(t[i].start)-60):t[i].start])
+		before := s.lowered(int(t[i].start)-60, int(t[i].start))
 		if strings.Contains(before, "complete") || strings.Contains(before, "fill in") || strings.Contains(before, "finish this") || strings.Contains(before, "continue this") {
 			s.e.add(kDisclose, "complete-my-instructions", 0.8*s.talk(i), t[g].start, t[i].end)
 		}
@@ -551,17 +633,28 @@ func (s *scorer) disclose(i int) {
 		o = 0.5
 	case system && own&cHidden != 0:
 		o = 0.5
+	case hidden && s.near(from, to)&cYou != 0:
+		o = 0.55
+	case hidden:
+		o = 0.45
 	case system:
 		o = 0.3
 	case own&cHidden != 0 && s.near(from, to)&(cYou|cAI) != 0:
 		o = 0.35
 	case own&cPrior != 0 || after&cPrior != 0:
 		o = 0.4
+	case own&cHidden != 0:
+		o = 0.3
 	default:
 		return
 	}
+	if !yours && containsAny(s.span(g, i), "its ", "their ", "his ", "her ") {
+		o *= 0.5
+	}
 	if !t[i].is(cInstr) {
-		o *= 0.7
+		if o *= 0.7; yours && to-from <= 6 {
+			o += 0.1 // "tell me your rules", no more
+		}
 	}
 	if given && yours {
 		o += 0.2
@@ -580,7 +673,7 @@ func (s *scorer) disclose(i int) {
 				w = 0.55 * s.position(k)
 			case c&cShow != 0 && !(c&cMake != 0 && !yours && !given):
 				w = 0.4 * s.position(k)
-			case c&cWhat != 0 && k < i:
+			case c&cWhat != 0 && (k < i || c&cForeign != 0):
 				w = 0.35
 			}
 			if w*f > v {
@@ -623,9 +716,78 @@ func (s *scorer) disclose(i int) {
 	s.e.add(kDisclose, "own-instructions", w*f, min(t[g].start, t[at].start), max(t[i].end, t[at].end))
 }
 
+// mayNot: "what are you not allowed to say".
+func (s *scorer) mayNot(i int) {
+	t := s.z.toks
+	switch s.word(i) {
+	case "allowed", "permitted", "supposed", "told", "instructed", "forbidden", "able":
+	default:
+		return
+	}
+	from, to := s.around(i, 9, 6)
+	c := s.near(from, i)
+	not := s.near(max(from, i-4), i+4)&cNot != 0 || s.word(i) == "forbidden"
+	if !not || c&(cWhat|cShow|cReveal) == 0 || s.near(i-5, i)&cYou == 0 && s.near(i, i+2)&cYou == 0 || c&cI != 0 || s.near(i+1, to)&(cShow|cReveal|cCovert) == 0 && !strings.Contains(s.span(i, to), "talk") && !strings.Contains(s.span(i, to), "discuss") {
+		return
+	}
+	s.e.add(kDisclose, "what-you-may-not", 0.8*s.talk(i), t[from].start, t[i].end)
+}
+
+// topOf: "repeat the beginning of this conversation".
+func (s *scorer) topOf(i int) {
+	t := s.z.toks
+	_, to := s.around(i, 0, 14)
+	if to-i < 4 {
+		return
+	}
+	part := s.span(i+1, to)
+	top := strings.Contains(part, "beginning") || strings.Contains(part, "start of") || strings.Contains(part, " top") || strings.Contains(part, "first message") || strings.Contains(part, "first sentence") || strings.Contains(part, "first words") || strings.Contains(part, "context window")
+	if !top {
+		return
+	}
+	chat := strings.Contains(part, "conversation") || strings.Contains(part, "chat") || strings.Contains(part, "session") || strings.Contains(part, "context window") || strings.Contains(part, "you were given") || strings.Contains(part, "dialogue")
+	if !chat {
+		return
+	}
+	w := float32(0.8)
+	if t[i].is(cWhat) && !strings.Contains(part, "say") && !strings.Contains(part, "text") {
+		w = 0.5
+	}
+	if strings.Contains(part, "my ") || strings.Contains(part, " i ") && !strings.Contains(part, "cannot see") {
+		w *= 0.5
+	}
+	s.e.add(kDisclose, "top-of-conversation", w*s.position(i)*s.talk(i), t[i].start, t[to-1].end)
+}
+
+// prefix: the answer is to begin with consent.
+func (s *scorer) prefix(i int) {
+	t := s.z.toks
+	from, _ := s.around(i, 6, 0)
+	p := s.span(from, i)
+	if !strings.Contains(p, "start") && !strings.Contains(p, "begin") || s.near(from, i)&cYour == 0 {
+		return
+	}
+	after := s.lowered(int(t[i].end), int(t[i].end)+60)
+	for _, y := range [...]string{"sure", "absolutely", "of course", "certainly", "i am", "yes,", "i will", "here is", "no problem", "ok,"} {
+		if strings.Contains(after, y) && strings.ContainsAny(after, "\"'“[") {
+			s.e.add(kPersona, "begin-with-consent", 0.45*s.talk(i), t[from].start, t[i].end)
+			return
+		}
+	}
+}
+
 // told: "what your makers instructed you to do".
 func (s *scorer) told(i int) {
 	t := s.z.toks
+	if w := s.word(i); i >= 2 && t[i-1].is(cYou) && (w == "instructed" || w == "told" || w == "configured" || w == "prompted") && s.word(i-2) == "were" && i >= 3 && t[i-3].is(cAsk|cWhat) {
+		_, to := s.around(i, 0, 20)
+		w := float32(0.9)
+		if s.near(i, to+10)&cExact != 0 || strings.Contains(s.span(i, min(len(t), to+8)), "exact") || strings.Contains(s.span(i, min(len(t), to+8)), "quote") {
+			w += 0.25
+		}
+		s.e.add(kDisclose, "how-you-were-told", w*s.talk(i), t[i-2].start, t[i].end)
+		return
+	}
 	if i+1 >= len(t) || !t[i+1].is(cYou) || s.word(i) == "gave" {
 		return
 	}
@@ -679,6 +841,15 @@ func (s *scorer) code(i int) float32 {
 	return 1
 }
 
+func containsAny(s string, subs ...string) bool {
+	for _, sub := range subs {
+		if strings.Contains(s, sub) {
+			return true
+		}
+	}
+	return false
+}
+
 const cVerbs = cReveal | cShow | cWhat | cIgnore | cDrop | cMake | cGuard
 
 // discloseAbove: "print everything above", "repeat the words before this".
@@ -688,6 +859,11 @@ func (s *scorer) discloseAbove(i, from, to int) {
 	prior := false
 	for k := max(from, i-1); k < min(to, i+6); k++ {
 		if w := s.word(k); t[k].is(cPrior) && (t[k].is(cForeign) || w == "above" || w == "before" || w == "preceding" || w == "prior" || w == "earlier" || w == "so") {
+			// "above the match", "before the first comma" are places in a text
+			next := k + 1
+			if w != "so" && k >= i && next < to && t[next].punct == 0 && !t[next].is(cThat|cExact|cPolite|cTo|cAI|cThing|cYou) && !(next+1 < to && t[next+1].is(cThing|cInstr)) && !containsAny(s.word(next), "in", "as", "into", "verbatim") {
+				continue
+			}
 			prior = true
 		}
 	}
@@ -725,7 +901,7 @@ func (s *scorer) persona(i int) {
 	near := s.near(from, to)
 	wide := s.near(i-40, i+40)
 	f := s.talk(i)
-	if near&(cYou|cRole) != 0 && near&cAsk == 0 && !s.quoted(i) {
+	if f < 0.65 && near&(cYou|cRole) != 0 && near&cAsk == 0 && !s.quoted(i) {
 		f = max(f, 0.65)
 	}
 	if near&cAsk != 0 && near&(cYou|cRole) == 0 {
@@ -761,6 +937,9 @@ func (s *scorer) persona(i int) {
 				if near&(cRole|cName) != 0 || s.near(k-3, k)&cYou != 0 {
 					w += 0.3
 				}
+				if s.near(k-5, k)&cYour != 0 && s.near(k-3, k)&cYou == 0 {
+					w += 0.2
+				}
 				if near&(cYou|cYour) != 0 && near&(cReply|cFollow|cHarm) != 0 {
 					w += 0.2
 					if near&cAll != 0 {
@@ -792,6 +971,12 @@ func (s *scorer) persona(i int) {
 				}
 				if c&cSafety != 0 || s.near(k, to)&cSafety != 0 {
 					w += 0.15
+					if s.near(k, i)&cYour != 0 {
+						w += 0.15
+					}
+				}
+				if c&cInstr != 0 && s.near(k, i)&cPrior != 0 && s.near(k-3, k)&cYou != 0 {
+					w += 0.2
 				}
 				if !addressed && wide&(cAI|cRole) != 0 {
 					w += 0.15
@@ -800,10 +985,19 @@ func (s *scorer) persona(i int) {
 				break
 			}
 		}
-		if c&cSafety != 0 && near&cAI != 0 {
-			after := lower(s.text[t[i].end:min(len(s.text), int(t[i].end)+40)])
+		if c&cSafety != 0 && near&cAI != 0 && near&cRole != 0 && s.near(max(from, i-5), i)&cNot != 0 && s.near(max(from, i-5), i)&(cGiven|cBound) != 0 {
+			span("never-learned-limits", 0.75)
+		}
+		if c&(cSafety|cLimit) != 0 && near&cAI != 0 {
+			after := s.lowered(int(t[i].end), int(t[i].end)+40)
 			if strings.Contains(after, "removed") || strings.Contains(after, "deleted") || strings.Contains(after, "stripped") {
-				span("no-limits", 0.7)
+				span("no-limits", 0.75)
+			}
+		}
+		if t[i].is(cForeign) && c&(cLimit|cSafety|cRule) != 0 && s.near(i+1, i+4)&cNo != 0 && near&(cAI|cYou|cRole) != 0 {
+			span("no-limits", 0.5)
+			if near&cAI != 0 {
+				span("no-limits-model", 0.3)
 			}
 		}
 		if near&cIgnore != 0 && c&(cSafety|cLimit) != 0 && near&(cRole|cAI) != 0 {
@@ -818,6 +1012,9 @@ func (s *scorer) persona(i int) {
 			}
 			if wide&cRole != 0 {
 				w += 0.15
+			}
+			if s.near(i+1, to)&cYour != 0 && s.near(i-5, i)&cYou != 0 {
+				w += 0.4
 			}
 			span("not-bound", w)
 		} else if near&cAI != 0 && s.word(i) != "follow" && s.word(i) != "care" {
@@ -844,8 +1041,13 @@ func (s *scorer) persona(i int) {
 		}
 		span("mode", w)
 	}
+	if c&cHarm != 0 && near&cFollow != 0 && near&cAll != 0 && near&cYou != 0 && containsAny(s.span(from, to), "no matter", "regardless", "even if") {
+		s.e.add(kPersona, "every-request", 0.8, t[i].start, t[i].end)
+	}
 	if c&cHarm != 0 && wide&(cAI|cRole) != 0 && wide&cYou != 0 {
 		switch {
+		case near&(cNo|cAll) != 0 && near&(cReply|cFollow) != 0 && near&cYou != 0 && containsAny(s.span(from, to), "no matter", "regardless", "even if", "legal or", "whether"):
+			span("harm-welcome", 0.8)
 		case near&cNo != 0 && near&(cReply|cFollow|cShow) != 0:
 			span("harm-welcome", 0.45)
 		case near&(cReply|cRefuse) != 0:
@@ -865,7 +1067,7 @@ func (s *scorer) persona(i int) {
 		span("never-refuse", w)
 	}
 	if c&cAI != 0 {
-		if s.near(max(from, i-7), i)&cNot != 0 && near&cRole != 0 || strings.Contains(lower(s.text[max(0, int(t[i].start)-40):t[i].start]), "no longer") {
+		if s.near(max(from, i-7), i)&cNot != 0 && near&cRole != 0 || strings.Contains(s.lowered(int(t[i].start)-40, int(t[i].start)), "no longer") {
 			if near&(cYou|cRole) != 0 {
 				span("not-the-model", 0.8)
 			}
@@ -882,6 +1084,9 @@ func (s *scorer) persona(i int) {
 	}
 	if c&cOpposite != 0 && wide&(cReply|cAI) != 0 && wide&cYou != 0 {
 		span("two-answers", 0.25)
+	}
+	if c&cThreat != 0 && near&cRefuse != 0 && near&cYou != 0 {
+		span("threat", 0.75)
 	}
 	if c&cThreat != 0 && wide&cYou != 0 && wide&(cRole|cAI) != 0 && wide&(cRefuse|cNot) != 0 {
 		span("threat", 0.2)
@@ -939,6 +1144,9 @@ func (s *scorer) send(i int) {
 // hand: a user's data is to be shown by what speaks out of data.
 func (s *scorer) hand(i int) {
 	t := s.z.toks
+	if t[i].is(cSend) {
+		return
+	}
 	_, to := s.around(i, 0, 8)
 	c := s.near(i+1, to)
 	if c&cUser != 0 && c&cSecret != 0 {
@@ -953,6 +1161,9 @@ func (s *scorer) abuse(i int) {
 	from, to := s.around(i, 10, 12)
 	near := s.near(from, to)
 	f := s.talk(i)
+	if f < 0.1 {
+		return
+	}
 	if c&cCovert != 0 {
 		w := float32(0.3)
 		if s.near(i, i+8)&cUser != 0 {
@@ -972,6 +1183,21 @@ func (s *scorer) abuse(i int) {
 			w += 0.15
 		}
 		s.e.add(kAbuse, "act", w*s.position(i)*f, t[i].start, t[i].end)
+	}
+	if c&cAI != 0 {
+		part := s.span(from, to)
+		if containsAny(part, "reading this", "read this", "reads this", "processing this", "processes this", "summarises this", "summarizes this", "summarising this", "summarizing this", "parsing this", "evaluating this", "screening this", "analyzing this", "analysing this", "see this", "sees this") {
+			w := float32(0.45)
+			if near&(cModal|cCovert|cIgnore|cSend|cExec) != 0 || s.near(i, i+30)&(cCovert|cIgnore|cInstr) != 0 {
+				w += 0.35
+			}
+			s.e.add(kAbuse, "speaks-to-reader", w*f, t[i].start, t[i].end)
+		}
+	}
+	if c&cThing != 0 || c&cUser != 0 {
+		if containsAny(s.span(from, to), "before you can do the task", "task that the user", "task the user gave", "task i gave you", "before you can solve", "before solving the task", "before you complete the") {
+			s.e.add(kAbuse, "other-task-first", 0.8*f, t[i].start, t[i].end)
+		}
 	}
 	if c&cAI != 0 && s.origin == Tool && s.near(i+1, min(to, i+8))&(cModal|cPolite|cExec|cSend|cYou) != 0 {
 		s.e.add(kAbuse, "speaks-to-model", 0.4*f, t[i].start, t[i].end)

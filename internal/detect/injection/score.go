@@ -63,6 +63,9 @@ type Signal struct {
 const (
 	windowBefore = 220 // bytes looked at before a keyword
 	windowAfter  = 260 // and after it
+	weakReach    = 160 // bytes within which weak keywords of three groups open a window
+	maxWindow    = 16 << 10
+	shortText    = 600 // bytes of a text that is looked at whole
 )
 
 var threshold float32 = 0.75
@@ -139,28 +142,73 @@ func Explain(text string, hits []Hit, origin Origin) []Signal {
 func collect(text string, hits []Hit, origin Origin) *evidence {
 	l := lex()
 	s := &scorer{text: text, origin: origin, z: tokenizer{lex: l}}
-	kinds := markOf()
-	for i := 0; i < len(hits); {
-		from, to := hits[i].End-windowBefore, hits[i].End+windowAfter
-		j := i
-		for ; j < len(hits) && hits[j].End-windowBefore <= to; j++ {
-			to = max(to, hits[j].End+windowAfter)
-			// a window without end would hold all tokens of the text at once
-			if to-from > 16<<10 {
-				j++
-				break
-			}
-		}
-		from, to = s.bounds(from, to)
-		for _, h := range hits[i:j] {
-			if h.Keyword >= 0 && h.Keyword < len(kinds) && kinds[h.Keyword] != nil {
-				s.mark(kinds[h.Keyword], h.End)
-			}
-		}
-		s.z.window(text, from, to)
-		s.window()
-		i = j
+	marks := markOf()
+	need := 3 // groups that weak keywords must be of
+	switch {
+	case len(text) <= shortText:
+		need = 1
+	case len(text) <= 4<<10:
+		need = 2
 	}
+	var last [8]int    // end of the last keyword of each weak group
+	from, to := -1, -1 // the window that is open
+	first := 0         // its first hit
+	for i := range last {
+		last[i] = -1 << 30
+	}
+	close := func(next int) {
+		if from < 0 {
+			return
+		}
+		a, b := s.bounds(from, to)
+		for _, h := range hits[first:next] {
+			if h.Keyword >= 0 && h.Keyword < len(marks) && marks[h.Keyword] != nil && h.End > a {
+				s.mark(marks[h.Keyword], h.End)
+			}
+		}
+		s.low, s.lowAt = appendLower(s.low[:0], text[a:b]), a
+		s.z.window(text, a, b)
+		s.window()
+		from = -1
+	}
+	for i, h := range hits {
+		if h.Keyword < 0 || h.Keyword >= len(l.group) || h.End > len(text) {
+			continue
+		}
+		g := l.group[h.Keyword]
+		begin := -1
+		if g == 0 {
+			begin = max(0, h.End-windowBefore)
+		} else {
+			near := 0
+			for k := range weak {
+				if g&(1<<k) != 0 {
+					last[k] = h.End
+				}
+				if h.End-last[k] <= weakReach {
+					near++
+				}
+			}
+			if near >= need {
+				begin = max(0, h.End-windowBefore)
+			}
+		}
+		if begin < 0 {
+			continue
+		}
+		// a window without end would hold all tokens of the text at once
+		if from >= 0 && (begin > to || h.End-from > maxWindow) {
+			close(i)
+		}
+		if from < 0 {
+			from, first = begin, i
+			for first > 0 && hits[first-1].End > from {
+				first--
+			}
+		}
+		to = h.End + windowAfter
+	}
+	close(len(hits))
 	return &s.e
 }
 
@@ -234,6 +282,16 @@ func embedded(text string, at int) bool {
 		}
 	}
 	return false
+}
+
+func appendLower(dst []byte, s string) []byte {
+	dst = append(dst, s...)
+	for i, c := range dst[len(dst)-len(s):] {
+		if c >= 'A' && c <= 'Z' {
+			dst[len(dst)-len(s)+i] = c + 'a' - 'A'
+		}
+	}
+	return dst
 }
 
 func lower(s string) string {

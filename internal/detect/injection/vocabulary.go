@@ -83,11 +83,11 @@ var vocabulary = []struct {
 	words   string
 }{
 	{cOnly, `only solely exclusively nothing_but nur uniquement seulement solo sólo somente apenas soltanto только 只 仅 のみ だけ`},
-	{cIgnore | cAnchor, `ignore ignores ignored ignoring disregard disregards disregarded disregarding forget forgets forgetting forgotten override overrides overriding
+	{cIgnore | cAnchor, `do_not_execute do_not_apply don't_apply unfollow ignore ignores ignored ignoring disregard disregards disregarded disregarding forget forgets forgetting forgotten override overrides overriding
 		overrule bypass bypasses circumvent disobey unlearn pay_no_attention do_not_follow don't_follow dont_follow do_not_obey don't_obey do_not_listen don't_listen
 		stop_following stop_obeying do_not_adhere do_not_comply don't_comply not_to_follow no_longer_follow put_aside set_aside
 		stop_being do_not_consider do_not_abide no_attention_to cast_aside leave_behind leave_aside take_no_notice turn_a_blind_eye never_mind nevermind`},
-	{cIgnore | cForeign | cAnchor, `ignoriere ignorier ignorieren ignoriert vergiss vergessen vergesse missachte missachten misachte nicht_beachten beachte_nicht überschreibe umgehe umgehen übergehe setze_dich
+	{cIgnore | cForeign | cAnchor, `ausser_acht außer_acht nicht_mehr_beachten no_hagas_caso no_haga_caso ne_tiens_plus_compte non_considerare non_tenere_conto 不要管 不用管 别理 ignoriere ignorier ignorieren ignoriert vergiss vergessen vergesse missachte missachten misachte nicht_beachten beachte_nicht überschreibe umgehe umgehen übergehe setze_dich
 		ignorez ignorer ignorons oubliez oublie oublier négligez néglige contournez contourne désobéis désobéissez outrepasse outrepassez ne_tiens_pas_compte ne_tenez_pas_compte ne_suis_pas faites_abstraction fais_abstraction
 		ignora ignorar ignore_las olvida olvide olvidar olvídate olvidate omite omita haz_caso_omiso haga_caso_omiso desobedece desobedezca pasa_por_alto no_sigas anula deja_de_seguir
 		ignorem esqueça esquece esquecer esqueca desconsidere desconsidera desconsiderar desobedeça não_siga burle contorne
@@ -104,9 +104,9 @@ var vocabulary = []struct {
 		cancella elimina scarta sostituisci
 		удали удалите сотри отмени отмените замени сбрось
 		删除 清除 丢弃 取消 重置 覆盖 覆蓋 削除 破棄 消去 リセット 上書き`},
-	{cPrior, `previous previously prior preceding above earlier before former existing past foregoing aforementioned so_far until_now up_to_now till_now preset pre-existing beforehand already old older
+	{cPrior, `at_the_top at_the_beginning at_the_start topmost previous previously prior preceding above earlier before former existing past foregoing aforementioned so_far until_now up_to_now till_now preset pre-existing beforehand already old older
 		currently_active standing`},
-	{cPrior | cForeign, `vorherigen vorherige vorheriger vorherig vorigen vorige bisherigen bisherige früheren frühere fruheren obigen obige vorangegangenen vorangehenden vorhergehenden zuvor vorher bisher davor oben ursprünglichen obenstehenden alten alles_bisherige
+	{cPrior | cForeign, `précède précèdent au-dessus ci-avant weiter_oben написано_выше сказано_выше arriba_de vorherigen vorherige vorheriger vorherig vorigen vorige bisherigen bisherige früheren frühere fruheren obigen obige vorangegangenen vorangehenden vorhergehenden zuvor vorher bisher davor oben ursprünglichen obenstehenden alten alles_bisherige
 		précédentes précédente précédents précédent antérieures antérieurs antérieure ci-dessus ci_dessus auparavant avant jusqu'ici jusqu'à_présent initiales plus_haut
 		anteriores anterior previas previos previo previa precedentes de_arriba arriba antes hasta_ahora hasta_aquí
 		prévias prévios acima até_agora até_aqui
@@ -140,7 +140,7 @@ var vocabulary = []struct {
 		regola regole ordine ordini comandi
 		правила правил правило приказы приказов команды команд ограничения_прежние задания
 		规则 規則 规定 规范 約束 约束 设定 設定 ルール 規約 規定 制約 命令文`},
-	{cThing, `text texts context conversation conversations chat message messages information info input inputs content contents words word line lines memory task tasks statement statements said data identity topic request requests warnings output
+	{cThing, `window beginning top notes previous_message text texts context conversation conversations chat message messages information info input inputs content contents words word line lines memory task tasks statement statements said data identity topic request requests warnings output
 		discussion dialogue sentences paragraph`},
 	{cThing | cForeign, `text kontext gespräch nachricht nachrichten aufgabe informationen eingaben sätze gesagte unterhaltung
 		texte contexte conversation message messages tâche informations
@@ -157,7 +157,7 @@ var vocabulary = []struct {
 		etiche etica etici sicurezza morali censura
 		этических этические этики моральных безопасности цензуры цензура морали модерации
 		安全 道德 伦理 倫理 审查 審查 道徳 検閲 安全性 セーフティ 倫理的`},
-	{cLimit | cAnchor, `restriction restrictions limitation limitations filter filters boundaries constraints guardrails censors inhibitions confines shackles safeguards restraints taboos scruples disclaimers limits constraint`},
+	{cLimit | cAnchor, `limiters conscience inhibition censoring restriction restrictions limitation limitations filter filters boundaries constraints guardrails censors inhibitions confines shackles safeguards restraints taboos scruples disclaimers limits constraint`},
 	{cLimit | cForeign | cAnchor, `einschränkung einschränkungen beschränkung beschränkungen filter grenzen begrenzungen hemmungen tabus
 		restrictions limites filtres limitations contraintes tabous
 		restricciones límites limites filtros limitaciones tabúes
@@ -173,7 +173,7 @@ var vocabulary = []struct {
 		tuoi tue tuo tua
 		твои твоих твой твоя твою ваши ваших ваш вашу свои своих свой свою
 		你的 您的 あなたの 君の お前の 自分の`},
-	{cYou, `you u ya y'all yourself`},
+	{cYou, `you're you'll you've you u ya y'all yourself`},
 	{cYou | cForeign, `du dich dir sie_sollen
 		vous toi tu_es
 		usted tú te ti
@@ -184,7 +184,7 @@ var vocabulary = []struct {
 	{cI, `i we i'm i'd i'll we're`},
 	{cI | cForeign, `ich wir je nous yo nosotros eu nós io noi я мы 我 我们 私 僕 私たち`},
 	{cMy, `my our me mine`},
-	{cMy | cForeign, `mein meine meinen mir mes mon moi mi mis meu minha meus minhas mio miei mie мне мои мой мою 我的 私の`},
+	{cMy | cForeign, `ma mein meine meinen mir mes mon moi mi mis meu minha meus minhas mio miei mie мне мои мой мою 我的 私の`},
 	{cThey, `they them he she users attacker attackers adversary adversaries someone people developers program programs client clients browser compiler parser server servers functions hackers hacker malware customers employees
 		children students researchers users' systems models applications chatbots llms we'll`},
 	{cThat, `it that which who they he she this whose`},
@@ -208,7 +208,7 @@ var vocabulary = []struct {
 		секретные скрытые исходные начальные внутренние полный полностью изначальные первоначальные
 		秘密 隐藏 隱藏 初始 原始 内部 內部 完整 最初の 隠された 元の 初期 内部の 秘密の`},
 	{cReveal | cAnchor, `reveal reveals revealing disclose disclosing leak divulge expose recite dump regurgitate spill unveil uncover`},
-	{cReveal, `print repeat output echo`},
+	{cReveal, `répète répétez repite repita ripeti print repeat output echo`},
 	{cReveal | cForeign | cAnchor, `verrate verrätst enthülle offenbare preisgeben gib_preis
 		révèle révélez révéler divulgue divulguez dévoile
 		revela revele revelar divulga muestra_tu
@@ -231,7 +231,7 @@ var vocabulary = []struct {
 	{cExact, `verbatim word_for_word word-for-word exactly in_full entirety character_by_character as-is as_is unmodified unedited word_by_word line_by_line letter_by_letter code_block backticks base64 markdown wörtlich wortwörtlich mot_pour_mot textuellement palabra_por_palabra textualmente palavra_por_palavra parola_per_parola дословно слово_в_слово 逐字 一字不差 原文 一字一句 そのまま`},
 	{cNew, `new updated real true latest revised following replacement different fresh`},
 	{cNew | cForeign, `neue neuen neuer neues folgende folgenden nouvelles nouvelle nouveau suivantes nuevas nueva nuevo siguientes novas nova novo seguintes nuove nuova nuovo seguenti новые новая новую новых новое следующие 新的 新 以下 下面 新しい 次の`},
-	{cRole, `act acting pretend pretending roleplay role-play role_play role-playing roleplaying simulate simulating simulates imagine imagining behave impersonate impersonating play_the_role play_a_role from_now_on from_this_point you_are_now you're_now you_will_now take_on assume_the respond_as answer_as reply_as
+	{cRole, `as_a_language_model from_this_moment in_this_mode your_true_self act acting pretend pretending roleplay role-play role_play role-playing roleplaying simulate simulating simulates imagine imagining behave impersonate impersonating play_the_role play_a_role from_now_on from_this_point you_are_now you're_now you_will_now take_on assume_the respond_as answer_as reply_as
 		stay_in_character in_character become transform emulate persona alter_ego immerse henceforth playing_a_character you_are_going_to you_will_act you_will_be you_are_to story_where fictional hypothetical let's_play going_forward you_are_no_longer
 		as_of_now simulated simulation simulator respond_as_if character alternate_universe parallel_universe opposite_day stop_being scenario for_the_rest_of_this`},
 	{cRole | cForeign, `tu_so_als spiele spiel stell_dir_vor ab_jetzt ab_sofort von_nun_an du_bist_jetzt du_bist_nun verhalte_dich benimm_dich rolle simuliere vorgeben
@@ -242,7 +242,7 @@ var vocabulary = []struct {
 		притворись представь веди_себя действуй отныне с_этого_момента теперь_ты ты_теперь сыграй симулируй вообрази
 		扮演 假装 假裝 假设 想象 从现在开始 從現在開始 从现在起 现在你是 你现在是 你現在是 模拟 模擬 角色
 		ふりをして なりきって 演じて 振る舞って これから 今から 今後 装って 想像して シミュレート 役`},
-	{cFree | cAnchor, `unrestricted unfiltered uncensored unbound unbounded limitless amoral nonmoral unethical unconstrained unshackled unhinged jailbroken unmoderated unlimited_ai unchained no_holds_barred liberated unlocked lawless anti-gpt
+	{cFree | cAnchor, `unrestricted unfiltered uncensored unbound unbounded limitless amoral nonmoral unethical unconstrained unshackled unhinged unmoderated unlimited_ai unchained no_holds_barred liberated nothing_is_forbidden everything_is_allowed everything_is_permitted anti-gpt
 		rule-free filter-free restriction-free uninhibited boundless unaligned un-censored un-filtered machiavellian`},
 	{cFree | cForeign | cAnchor, `uneingeschränkt uneingeschränkte uneingeschränkter unzensiert unzensierte unzensierter ungefiltert ungefilterte unbeschränkt unbegrenzte
 		non_censuré non_censurée sans_censure non_filtré débridé illimité
@@ -251,7 +251,7 @@ var vocabulary = []struct {
 		senza_censura senza_filtri senza_restrizioni senza_limiti
 		неограниченный неограниченная нецензурированный без_цензуры без_ограничений без_фильтров
 		不受限制 不受约束 不受約束 无限制 無限制 没有限制 沒有限制 无审查 无约束 没有任何限制 没有道德 無制限 制限のない 制限なし 無検閲 制約のない`},
-	{cNo, `no without free from zero lacks lacking devoid none freed neither nor regardless despite beyond removed outside unburdened beyond`},
+	{cNo, `no without free zero lacks lacking devoid none freed neither nor regardless despite beyond removed outside unburdened beyond`},
 	{cNo | cForeign, `ohne keine keinen keinerlei frei sans aucune aucun libre sin ningún ninguna sem nenhuma nenhum senza nessuna nessun без никаких нет 没有 沒有 不受 无 無 無し なし ない なく`},
 	{cNot, `not never don't doesn't do_not does_not cannot can't won't didn't isn't aren't dont doesnt cant wont shouldn't`},
 	{cNot | cForeign, `nicht nie niemals nein ne_pas jamais nunca não não_deve mai не никогда 不要 不能 别 不可 ないで`},
@@ -260,16 +260,16 @@ var vocabulary = []struct {
 	{cMode, `mode modus modo modalità режим режиме 模式 モード`},
 	{cSwitch, `enable enabled enables activate activated enter entering switch turn_on turned_on unlock unlocks engage engaged initiate launching operating enabling activating entered`},
 	{cSwitch | cForeign, `aktiviere aktiviert wechsle activez active activa activar entra ative attiva активируй включи перейди 启用 启动 开启 進入 进入 激活 切换 有効 起動 入って`},
-	{cOff, `disabled disable disabling deactivate deactivated deactivating suspended lifted bypassed turned_off turn_off switched_off switch_off do_not_apply don't_apply no_longer_apply no_longer_applies not_apply_anymore null_and_void are_void is_void are_null cancelled canceled obsolete superseded revoked waived
+	{cOff, `has_changed have_changed has_been_changed has_been_updated have_been_updated been_replaced does_not_matter doesn't_matter no_longer_matters no_longer_matter irrelevant outdated no_longer_relevant out_of_date terminated disabled disable disabling deactivate deactivated deactivating suspended lifted bypassed turned_off turn_off switched_off switch_off do_not_apply don't_apply no_longer_apply no_longer_applies not_apply_anymore null_and_void are_void is_void are_null cancelled canceled obsolete superseded revoked waived
 		no_longer_valid no_longer_exist no_longer_active is_off are_off are_void expired relaxed unlock circumvented`},
-	{cOff | cForeign, `deaktiviert deaktiviere abgeschaltet ausgeschaltet aufgehoben ungültig gelten_nicht désactivées désactivé désactive désactivez désactiver annulées desactiva desactive desactivar desactivadas desactivados anuladas desative desativar desativadas disattiva disattivare disattivate отключи отключите отключены отменены сняты 禁用 关闭 關閉 失效 作废 解除 無効 停止 オフ`},
-	{cJail | cAnchor, `do_anything_now dan_mode jailbreak jailbreaked god_mode evil_mode sudo_mode unrestricted_mode ^DAN dan's can_do_anything_now opposite_mode chaosgpt evilbot aim_mode stan_mode dude_mode override_mode override_code
+	{cOff | cForeign, `gilt_nicht_mehr gelten_nicht_mehr ne_s'appliquent_plus ya_no_aplican ya_no_valen não_valem_mais non_valgono_più больше_не_действуют 不再有效 不再适用 deaktiviert deaktiviere abgeschaltet ausgeschaltet aufgehoben ungültig gelten_nicht désactivées désactivé désactive désactivez désactiver annulées desactiva desactive desactivar desactivadas desactivados anuladas desative desativar desativadas disattiva disattivare disattivate отключи отключите отключены отменены сняты 禁用 关闭 關閉 失效 作废 解除 無効 停止 オフ`},
+	{cJail | cAnchor, `jailbroken do_anything_now dan_mode jailbreak jailbreaked god_mode evil_mode sudo_mode unrestricted_mode ^DAN dan's can_do_anything_now opposite_mode chaosgpt evilbot aim_mode stan_mode dude_mode override_mode override_code
 		jailbreak_mode no_rules_mode freedom_mode system_override instruction_override admin_override safety_override emergency_override entwicklermodus mode_développeur modo_desarrollador modo_desenvolvedor modalità_sviluppatore режим_разработчика 开发者模式 開發者模式 越狱 越獄 開発者モード 脱獄 ジェイルブレイク`},
 	{cRefuse, `refuse refuses refusing refusal decline declines declining deny disclaimer disclaimers warning warnings apologize apologise apologies say_no saying_no sorry_but caution cautions lecture moralizing reject rejects i_can't i_cannot i'm_sorry verweigern ablehnen weigerst refuser refuses rechazar negarte niegues recusar rifiutare отказывай отказываться отказывайся 拒绝 拒絕 警告 拒否 断`},
-	{cHarm | cAnchor, `illegal unethical immoral unlawful nefarious illicit amorality immorality legal_or_illegal taboo illegal_activities illegalities illegal_or immorally
+	{cHarm | cAnchor, `legal_or_not legally_or_not illegal unethical immoral unlawful nefarious illicit amorality immorality legal_or_illegal taboo illegal_activities illegalities illegal_or immorally
 		illegale illegalen illegales illégal illégales ilegal ilegales ilegais illegali незаконные незаконным 非法 违法 違法 不道德 違法な 不道徳`},
 	{cHarm, `harmful explicit nsfw dangerous offensive profanity swear curse vulgar evil rogue sinister inappropriate obscene violent controversial hateful criminal`},
-	{cTalk, `attack attacks attacker attackers injection injections adversarial exploit exploits vulnerability vulnerabilities owasp phrase phrases e.g for_example for_instance such_as example_of examples_of known_as researchers article paper technique techniques malicious dataset classifier blog threat threats hackers red_team red-team red_teaming tutorial
+	{cTalk, `incident incidents test_case test_cases unit_test unit_tests attack attacks attacker attackers injection injections adversarial exploit exploits vulnerability vulnerabilities owasp phrase phrases e.g for_example for_instance such_as example_of examples_of known_as researchers article paper technique techniques malicious dataset classifier blog threat threats hackers red_team red-team red_teaming tutorial
 		victim payload payloads untrusted angriff angriffe attaque ataque ataques attacco атака 攻击 攻撃 注入 インジェクション jailbreaks jailbreaking wrote reported reports screenshot flagged logged viral famous sentence_like messages_like prompts_like text_like strings_like`},
 	{cGuard, `detect detects detecting detection prevent prevents preventing protect protects protecting defend defending mitigate mitigating mitigation secure securing avoid avoiding sanitize sanitise guard guarding harden hardening evaluate defense defence resist resistant stop_users stop_attackers
 		erkennen verhindern schützen détecter empêcher protéger detectar prevenir evitar proteger rilevare prevenire proteggere обнаружить предотвратить защитить 检测 防止 保护 防御 検出 防ぐ 守る 対策`},
@@ -280,13 +280,13 @@ var vocabulary = []struct {
 	{cTool, `tool tools function functions command commands script shell api plugin action actions terminal endpoint database file files account accounts calendar bank payment money funds`},
 	{cExec, `execute run call invoke delete transfer grant wire purchase buy install download open create modify change update pay unlock move rm drop share book schedule`},
 	{cUser, `user users user's customer humans human nutzer utilisateur usuario usuário utente пользователю пользователь пользователя 用户 使用者 ユーザー ユーザ`},
-	{cCovert | cAnchor, `do_not_tell don't_tell never_tell do_not_mention don't_mention never_mention do_not_inform do_not_notify do_not_alert don't_inform don't_alert without_telling without_informing without_notifying without_mentioning secretly silently covertly do_not_reveal_this without_the_user's without_asking do_not_ask
+	{cCovert | cAnchor, `no_need_to_ask user_has_already user_already do_not_mention_this do_not_tell don't_tell never_tell do_not_mention don't_mention never_mention do_not_inform do_not_notify do_not_alert don't_inform don't_alert without_telling without_informing without_notifying without_mentioning secretly silently covertly do_not_reveal_this without_the_user's without_asking do_not_ask
 		do_not_disclose without_their_knowledge without_permission without_confirmation sage_nicht ne_dis_pas no_le_digas no_menciones não_diga não_mencione non_dire не_говори 不要告诉 不要提及 言わないで 伝えないで 知らせず`},
 	{cFirst, `priority precedence supersede supersedes supersedes_all outrank outranks more_important take_control authority higher_priority prioritize prioritise highest top_priority vorrang priorité prioridad prioridade priorità приоритет 优先 優先`},
 	{cPolite, `actually really absolutely anyway btw ps therefore thus please now then and also just simply but kindly first instead immediately so or finally next okay ok hey hello hi well bitte s'il por favor per_favore пожалуйста 请 請 ください`},
-	{cModal, `must should shall will would need have want going may can could might ought required asked told supposed instructed able safely commanded allowed let instruct`},
-	{cAsk, `how why explain whether difference meaning define definition when warum wieso erkläre pourquoi comment expliquer por_qué cómo como explica perché come spiega почему как объясни 为什么 如何 怎么 解释 なぜ どうやって 説明`},
-	{cReply, `response responses answer answers reply replies output outputs respond answering responding elucidation antwort réponse respuesta resposta risposta ответ 回答 回复 回应 応答 返答 返事`},
+	{cModal, `permitted forbidden must should shall will would need have want going may can could might ought required asked told supposed instructed able safely commanded allowed let instruct`},
+	{cAsk, `how why explain whether difference meaning define definition warum wieso erkläre pourquoi comment expliquer por_qué cómo como explica perché come spiega почему как объясни 为什么 如何 怎么 解释 なぜ どうやって 説明`},
+	{cReply, `réponds répondez responde responda rispondi antworte beantworte 回答我 отвечай ответь response responses answer answers reply replies output outputs respond answering responding elucidation antwort réponse respuesta resposta risposta ответ 回答 回复 回应 応答 返答 返事`},
 	{cMake, `write create design improve draft generate build craft make develop optimize optimise refine edit set configure customize add implement test`},
 	{cGiven, `given gave told received been_told provided instructed assigned got learned taught programmed trained given_to erhalten bekommen reçues données recibido recibidas dado dieron recebeu recebidas ricevuto ricevute получил данные полученные 收到 给你 给定 与えられた 受けた`},
 	{cFollow, `follow obey comply listen adhere respond answer do_as execute heed`},
@@ -303,6 +303,25 @@ type phrase struct {
 	class class
 }
 
+// weak are words that are common in honest text: they open a window only where
+// words of two groups stand near each other.
+var weak = [...]string{
+	// what steers
+	"rules|rule |laws|task|assignment|your job|context|conversation|orders|guideline|instruction|directive|prompt|polic|configuration|filter|limits|limitation|restriction|boundaries|safety|moral|ethic|chat|words| text|message|criteria|checks|" +
+		"regeln|regel |aufgabe|règle|regla|regras|regole|правил|规则|規則|内容|任务|ルール|制限|命令|内容",
+	// what is done to it, or asked of it
+	"drop |skip|dismiss|suspend|discard|delete|erase|reset|cancel|void|terminate|replace|break |violate|turn off|switch off|disable|obey|comply|repeat|print|output|show|list |reveal|convert|paste|quote|recite|remind me|tell me|give me a copy|what did|what does|what do|what were|what are|" +
+		"zeig|gib |wiederhol|répèt|montre|affiche|donne|muestra|repite|dime|mostr|repita|diga|ripeti|dimmi|скажи|покаж|вывед|повтор|告诉|输出|显示|回答|見せ|教えて|表示|何ですか|什么",
+	// what went before
+	"above|before|previous|prior |earlier|beginning|at the top|start of|so far|told|instructed|given|first sentence|first words|oben|vorher|bisher|dessus|précèd|arriba|anterior|antes|acima|sopra|prima|выше|ранее|上面|之前|以上|前の|上の|これまで",
+	// models
+	"chatgpt|gpt| llm|language model| bot|chatbot| ai | ai,| ai:| ai.|assistant|openai|anthropic|claude|roboter| ki | ia |ассистент| ии |бот |人工|助手|ボット|人工知能|ai",
+	// who is spoken to
+	"you are|you're|you will|you must|you can|you have|you get|you were|your |yourself|act like|act as|pretend|simulate|play|du bist|du hast|stell dir|tu es|tu n'|vous êtes|eres|você|sei un|ты |теперь|你是|你没|你的|あなた|今から",
+	// what is not there
+	"without|no longer|free of|free from| no |never|not bound|not allowed|nothing|no matter|regardless|ohne|kein|sans|plus aucun|sin |sem |senza|без |没有|ない|なし",
+}
+
 type lexicon struct {
 	words   map[string]class    // folded single words
 	phrases map[string][]phrase // by first word, longest first
@@ -310,6 +329,7 @@ type lexicon struct {
 	chars   map[rune][]phrase   // words of scripts without spaces, by first rune; rest[0] is the whole word
 	keys    []string            // anchors for the prefilter
 	hidden  []uint8             // keywords that are hidden forms
+	group   []uint8             // of weak keywords, a bit each; 0 for those that open a window alone
 }
 
 var lex = sync.OnceValue(func() *lexicon {
@@ -338,7 +358,19 @@ var lex = sync.OnceValue(func() *lexicon {
 		keys[rot13(w)] = true
 		keys[reverse(w)] = true
 	}
+	groups := map[string]uint8{}
+	for g, list := range weak {
+		for w := range strings.SplitSeq(list, "|") {
+			for _, k := range spellings(w) {
+				groups[k] |= 1 << g
+				keys[k] = true
+			}
+		}
+	}
 	l.keys = slices.Sorted(maps.Keys(keys))
+	for _, k := range l.keys {
+		l.group = append(l.group, groups[k])
+	}
 	l.hidden = hiddenKinds(l.keys)
 	return l
 })

@@ -291,9 +291,9 @@ func writeMessage(b *strings.Builder, m conversation.Message) {
 	for _, p := range m.Parts {
 		switch p.Type {
 		case conversation.PartText:
-			b.WriteString(printableText(p.Text))
+			b.WriteString(printableText(p.Text()))
 		case conversation.PartReasoning:
-			b.WriteString("[reasoning] " + printableText(p.Text))
+			b.WriteString("[reasoning] " + printableText(p.Text()))
 		case conversation.PartToolCall:
 			fmt.Fprintf(b, "[tool call %s %s] %s", printable(p.Name), printable(p.ID), printable(string(p.Value.Append(nil))))
 		case conversation.PartToolCallResponse:

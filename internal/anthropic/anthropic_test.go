@@ -131,15 +131,13 @@ func TestReadRequest(t *testing.T) {
 		"mcp_servers":[{"url":"https://example.com","authorization_token":"secret"}],"tools":[{"name":"f"}]
 	}`))
 	require.Equal(t, RequestInfo{Model: "claude-sonnet-4-5-20250929", UserID: "u-1", MaxTokens: 1024, Stream: true}, info)
-	require.Equal(t, []conversation.Part{conversation.Text("Be brief.")}, c.System)
-	require.Equal(t, []conversation.Message{
-		{Role: "user", Parts: []conversation.Part{conversation.Text("Hi")}},
-		{Role: "system", Parts: []conversation.Part{conversation.Text("Now be long.")}},
-	}, c.Messages)
+	require.Equal(t, `[{"content":"Be brief.","type":"text"}]`, stored(c.System))
+	require.Equal(t, `[{"parts":[{"content":"Hi","type":"text"}],"role":"user"},{"parts":[{"content":"Now be long.","type":"text"}],"role":"system"}]`,
+		string(conversation.AppendMessages(nil, c.Messages, conversation.Stored)))
 
 	c, info = ReadRequest(parse(t, `{"anthropic_version":"bedrock-2023-05-31","system":"S","messages":[]}`))
 	require.Equal(t, RequestInfo{}, info)
-	require.Equal(t, []conversation.Part{conversation.Text("S")}, c.System)
+	require.Equal(t, `[{"content":"S","type":"text"}]`, stored(c.System))
 	require.Empty(t, c.Messages)
 }
 
@@ -174,11 +172,14 @@ func TestReadResponse(t *testing.T) {
 func TestReadConverse(t *testing.T) {
 	c, info := ReadConverseRequest(parse(t, `{"modelId":"anthropic.claude-x","system":[{"text":"S"}],"messages":[{"role":"user","content":[{"text":"Hi"}]}],"inferenceConfig":{"maxTokens":9}}`))
 	require.Equal(t, RequestInfo{Model: "anthropic.claude-x", MaxTokens: 9}, info)
-	require.Equal(t, []conversation.Part{conversation.Text("S")}, c.System)
-	require.Equal(t, []conversation.Message{{Role: "user", Parts: []conversation.Part{conversation.Text("Hi")}}}, c.Messages)
+	require.Equal(t, `[{"content":"S","type":"text"}]`, stored(c.System))
+	require.Equal(t, `[{"parts":[{"content":"Hi","type":"text"}],"role":"user"}]`, string(conversation.AppendMessages(nil, c.Messages, conversation.Stored)))
 
 	out, res := ReadConverseResponse(parse(t, `{"output":{"message":{"role":"assistant","content":[{"text":"Hello"}]}},"stopReason":"end_turn","usage":{"inputTokens":3,"outputTokens":4,"cacheReadInputTokens":1},"metrics":{"latencyMs":5}}`))
-	require.Equal(t, []conversation.Message{{Role: "assistant", Parts: []conversation.Part{conversation.Text("Hello")}, FinishReason: "end_turn"}}, out)
+	require.Len(t, out, 1)
+	require.Equal(t, "assistant", out[0].Role)
+	require.Equal(t, "end_turn", out[0].FinishReason)
+	require.Equal(t, `[{"content":"Hello","type":"text"}]`, stored(out[0].Parts))
 	require.Equal(t, "end_turn", res.StopReason)
 	require.Equal(t, int64(4), *res.Usage.PromptTokens())
 	require.Equal(t, int64(4), *res.Usage.OutputTokens)

@@ -60,7 +60,7 @@ func readConverseMessage(v jcs.Value) conversation.Message {
 func ReadConverseBlocks(v jcs.Value) []conversation.Part {
 	switch v.Kind() {
 	case jcs.KindString:
-		return []conversation.Part{conversation.Text(v.Str())}
+		return []conversation.Part{conversation.TextOf(v)}
 	case jcs.KindObject:
 		return appendConverseBlock(nil, v)
 	}
@@ -88,7 +88,7 @@ func appendConverseMember(parts []conversation.Part, key string, v jcs.Value) []
 	switch key {
 	case "text":
 		if v.Kind() == jcs.KindString {
-			return append(parts, conversation.Text(v.Str()))
+			return append(parts, conversation.TextOf(v))
 		}
 	case "toolUse":
 		return append(parts, conversation.Part{
@@ -109,7 +109,7 @@ func appendConverseMember(parts []conversation.Part, key string, v jcs.Value) []
 	case "guardContent":
 		// What is to be checked by a guardrail is said to the model like the rest.
 		if text := v.Get("text").Get("text"); text.Kind() == jcs.KindString {
-			return append(parts, conversation.Text(text.Str()))
+			return append(parts, conversation.TextOf(text))
 		}
 		if p, ok := readConverseSource("image", v.Get("image")); ok {
 			return append(parts, p)
@@ -130,7 +130,7 @@ func appendConverseReasoning(parts []conversation.Part, v jcs.Value) []conversat
 		text = v.Get("text") // the form of a streamed block
 	}
 	if text.Kind() == jcs.KindString {
-		return append(parts, conversation.Part{Type: conversation.PartReasoning, Text: text.Str()})
+		return append(parts, conversation.Part{Type: conversation.PartReasoning, Value: text})
 	}
 	if data := v.Get("redactedContent"); data.Kind() != jcs.KindInvalid {
 		return append(parts, other("redacted_thinking", jcs.Object([]jcs.Member{{Key: "data", Value: data}})))

@@ -117,7 +117,7 @@ func count(usage jcs.Value, key string) *int64 {
 func ReadBlocks(v jcs.Value) []conversation.Part {
 	switch v.Kind() {
 	case jcs.KindString:
-		return []conversation.Part{conversation.Text(v.Str())}
+		return []conversation.Part{conversation.TextOf(v)}
 	case jcs.KindObject:
 		return appendBlock(nil, v)
 	}
@@ -144,17 +144,17 @@ func ReadBlocks(v jcs.Value) []conversation.Part {
 //	anything else              other, whole
 func appendBlock(parts []conversation.Part, v jcs.Value) []conversation.Part {
 	if v.Kind() == jcs.KindString {
-		return append(parts, conversation.Text(v.Str()))
+		return append(parts, conversation.TextOf(v))
 	}
 	kind := v.Get("type").Str()
 	switch kind {
 	case "text":
 		if text := v.Get("text"); text.Kind() == jcs.KindString {
-			return append(parts, conversation.Text(text.Str()))
+			return append(parts, conversation.TextOf(text))
 		}
 	case "thinking":
 		if text := v.Get("thinking"); text.Kind() == jcs.KindString {
-			return append(parts, conversation.Part{Type: conversation.PartReasoning, Text: text.Str()})
+			return append(parts, conversation.Part{Type: conversation.PartReasoning, Value: text})
 		}
 	case "tool_use", "server_tool_use", "mcp_tool_use":
 		return append(parts, conversation.Part{
@@ -176,7 +176,7 @@ func appendBlock(parts []conversation.Part, v jcs.Value) []conversation.Part {
 		}
 	case "":
 		if text := v.Get("text"); text.Kind() == jcs.KindString && v.Len() == 1 {
-			return append(parts, conversation.Text(text.Str()))
+			return append(parts, conversation.TextOf(text))
 		}
 	}
 	return append(parts, other(kind, v))

@@ -33,7 +33,7 @@ const (
 
 // Part is one piece of a message. Which fields are set depends on Type:
 //
-//	text, reasoning      Text
+//	text, reasoning      Value (a string; see Text)
 //	tool_call            ID, Name, Value (the arguments; parsed when they came as a JSON string)
 //	tool_call_response   ID, Value (a string, or any JSON; a list of only text blocks is folded to a string)
 //	blob                 MimeType, Data (base64, standard alphabet, padded)
@@ -41,7 +41,6 @@ const (
 //	other                Kind, Value (an object)
 type Part struct {
 	Type     PartType
-	Text     string
 	ID       string
 	Name     string
 	Value    jcs.Value
@@ -52,7 +51,14 @@ type Part struct {
 }
 
 // Text returns a text part.
-func Text(s string) Part { return Part{Type: PartText, Text: s} }
+func Text(s string) Part { return TextOf(jcs.String(s)) }
+
+// TextOf returns a text part whose text is that of a string value, which is kept as it was
+// told: a long prompt is hashed and stored without ever being unescaped.
+func TextOf(v jcs.Value) Part { return Part{Type: PartText, Value: v} }
+
+// Text returns the text of a text or reasoning part. It can cost a copy of it.
+func (p *Part) Text() string { return p.Value.Str() }
 
 // Withheld is the text of a part that was there, but whose content the
 // telemetry leaves out. Normalize takes such parts away and reports a gap.
@@ -61,17 +67,20 @@ const Withheld = "<REDACTED>"
 // IsPlaceholder reports whether a client wrote s in place of content that it was told
 // to keep back.
 func IsPlaceholder(s string) bool {
-	return s == Withheld || s == "__REDACTED__"
+	return s == Withheld || s == withheldToo
 }
+
+const withheldToo = "__REDACTED__"
+
+// isWithheld is IsPlaceholder for the text of a string value.
+func isWithheld(v jcs.Value) bool { return v.Is(Withheld) || v.Is(withheldToo) }
 
 // Gap reports whether the part says that there was something without telling
 // what: a placeholder for its content, an image without its bytes.
-func (p Part) Gap() bool {
+func (p *Part) Gap() bool {
 	switch p.Type {
-	case PartText, PartReasoning:
-		return IsPlaceholder(p.Text)
-	case PartToolCall, PartToolCallResponse:
-		return IsPlaceholder(p.Value.Str())
+	case PartText, PartReasoning, PartToolCall, PartToolCallResponse:
+		return isWithheld(p.Value)
 	case PartBlob:
 		return p.Data == "" || IsPlaceholder(p.Data)
 	case PartURI, PartFile:
@@ -98,10 +107,11 @@ type Message struct {
 // of the tool results that are texts. Reasoning is not among them.
 func Texts(m Message) []string {
 	var texts []string
-	for _, p := range m.Parts {
+	for i := range m.Parts {
+		p := &m.Parts[i]
 		switch p.Type {
 		case PartText:
-			texts = append(texts, p.Text)
+			texts = append(texts, p.Text())
 		case PartToolCallResponse:
 			if p.Value.Kind() == jcs.KindString {
 				texts = append(texts, p.Value.Str())
@@ -109,7 +119,7 @@ func Texts(m Message) []string {
 			}
 			for _, block := range p.Value.Elems() {
 				if text, ok := blockText(block); ok {
-					texts = append(texts, text)
+					texts = append(texts, text.Str())
 				}
 			}
 		}

@@ -140,12 +140,24 @@ func cut(s string, n int) int {
 }
 
 func (w *writer) value(v jcs.Value) {
-	if v.Kind() == jcs.KindString {
+	if w.hash == nil || v.Kind() != jcs.KindString {
+		w.buf = v.Append(w.buf)
+		w.flush()
+		return
+	}
+	s, ok := v.Literal()
+	if !ok {
 		w.str(v.Str())
 		return
 	}
-	w.buf = v.Append(w.buf)
-	w.flush()
+	w.buf = append(w.buf, '"')
+	for len(s) > 0 {
+		n := min(len(s), flushAt)
+		w.buf = append(w.buf, s[:n]...)
+		w.flush()
+		s = s[n:]
+	}
+	w.buf = append(w.buf, '"')
 }
 
 func (w *writer) messages(messages []Message) {
@@ -179,7 +191,7 @@ func (w *writer) part(p *Part) {
 	switch p.Type {
 	case PartText, PartReasoning:
 		w.raw(`{"content":`)
-		w.str(p.Text)
+		w.value(p.Value)
 	case PartToolCall:
 		w.raw(`{"arguments":`)
 		w.value(p.Value)

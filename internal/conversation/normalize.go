@@ -74,8 +74,8 @@ func normalizeMessages(messages []Message, defaultRole string, gap *bool) []Mess
 
 // isWhole reports whether a message has either one tool result and nothing else, or none.
 func isWhole(m Message) bool {
-	for _, p := range m.Parts {
-		if p.Type == PartToolCallResponse {
+	for i := range m.Parts {
+		if m.Parts[i].Type == PartToolCallResponse {
 			return m.Role == RoleTool && len(m.Parts) == 1
 		}
 	}
@@ -129,19 +129,21 @@ func foldRole(role, defaultRole string) string {
 func normalizeParts(parts []Part, gap *bool) []Part {
 	n := 0
 	for i := range parts {
-		p := parts[i]
+		p := &parts[i]
 		if p.Type == PartOther {
 			// A reader that didn't know the type may have kept what has a form here. Read it
 			// now, as it would be read back from the stored form.
-			p = parsePart(p.other())
+			*p = parsePart(p.other())
 		}
 		if p.Gap() {
 			*gap = true
 		}
-		if !normalizePart(&p) {
+		if !normalizePart(p) {
 			continue
 		}
-		parts[n] = p
+		if n < i {
+			parts[n] = *p
+		}
 		n++
 	}
 	clear(parts[n:])
@@ -152,7 +154,7 @@ func normalizeParts(parts []Part, gap *bool) []Part {
 func normalizePart(p *Part) bool {
 	switch p.Type {
 	case PartText, PartReasoning:
-		return p.Text != "" && !IsPlaceholder(p.Text)
+		return !p.Value.Is("") && !isWithheld(p.Value)
 	case PartToolCall:
 		p.Value = foldArguments(p.Value)
 	case PartToolCallResponse:
@@ -217,7 +219,7 @@ func foldResponse(v jcs.Value) jcs.Value {
 	case jcs.KindInvalid, jcs.KindNull:
 		return jcs.String("")
 	case jcs.KindString:
-		if IsPlaceholder(v.Str()) {
+		if isWithheld(v) {
 			return jcs.String("")
 		}
 	case jcs.KindArray:
@@ -229,7 +231,7 @@ func foldResponse(v jcs.Value) jcs.Value {
 // foldBlocks joins the texts of a list of only text blocks. Of another list
 // it takes cache_control away from the blocks.
 func foldBlocks(v jcs.Value) jcs.Value {
-	texts := make([]string, 0, v.Len())
+	texts := make([]jcs.Value, 0, v.Len())
 	cached := false
 	for _, block := range v.Elems() {
 		if text, ok := blockText(block); ok {
@@ -239,9 +241,16 @@ func foldBlocks(v jcs.Value) jcs.Value {
 	}
 	switch {
 	case len(texts) == 1 && v.Len() == 1:
-		return jcs.String(texts[0])
+		return texts[0]
 	case len(texts) == v.Len():
-		return jcs.String(strings.Join(texts, "\n"))
+		var b strings.Builder
+		for i, text := range texts {
+			if i > 0 {
+				b.WriteByte('\n')
+			}
+			b.WriteString(text.Str())
+		}
+		return jcs.String(b.String())
 	case !cached:
 		return v
 	}
@@ -254,24 +263,24 @@ func foldBlocks(v jcs.Value) jcs.Value {
 
 // blockText returns the text of a block of a tool result, of the shapes
 // {"type":"text","text":…}, {"type":"text","content":…} and {"text":…}.
-func blockText(v jcs.Value) (string, bool) {
+func blockText(v jcs.Value) (jcs.Value, bool) {
 	if v.Kind() != jcs.KindObject {
-		return "", false
+		return jcs.Value{}, false
 	}
 	kind := v.Get("type")
-	if kind.Kind() != jcs.KindInvalid && kind.Str() != string(PartText) {
-		return "", false
+	if kind.Kind() != jcs.KindInvalid && !kind.Is(string(PartText)) {
+		return jcs.Value{}, false
 	}
 	text := v.Get("text")
 	switch {
 	case text.Kind() == jcs.KindString:
 	case kind.Kind() == jcs.KindInvalid:
-		return "", false
+		return jcs.Value{}, false
 	default:
 		text = v.Get("content")
 	}
 	if text.Kind() != jcs.KindString || kind.Kind() == jcs.KindInvalid && v.Len() != 1 {
-		return "", false
+		return jcs.Value{}, false
 	}
-	return text.Str(), true
+	return text, true
 }

@@ -70,7 +70,7 @@ func parseMessage(v jcs.Value) (Message, error) {
 func ParseParts(v jcs.Value) ([]Part, error) {
 	switch v.Kind() {
 	case jcs.KindString:
-		return []Part{Text(v.Str())}, nil
+		return []Part{TextOf(v)}, nil
 	case jcs.KindObject:
 		return []Part{parsePart(v)}, nil
 	case jcs.KindArray:
@@ -96,7 +96,7 @@ func first(v jcs.Value, keys ...string) jcs.Value {
 
 func parsePart(v jcs.Value) Part {
 	if v.Kind() == jcs.KindString {
-		return Text(v.Str())
+		return TextOf(v)
 	}
 	if v.Kind() != jcs.KindObject {
 		return Part{Type: PartOther, Value: v}
@@ -136,7 +136,7 @@ func parsePart(v jcs.Value) Part {
 			return Part{Type: PartURI, URI: url.Str()}
 		}
 	case "":
-		if p, ok := parseText(v, PartText, "text", "content"); ok && p.Text != Withheld {
+		if p, ok := parseText(v, PartText, "text", "content"); ok && !p.Value.Is(Withheld) {
 			return p
 		}
 	}
@@ -149,9 +149,9 @@ func parseText(v jcs.Value, as PartType, keys ...string) (Part, bool) {
 	text := first(v, keys...)
 	switch text.Kind() {
 	case jcs.KindInvalid:
-		return Part{Type: as, Text: Withheld}, true
+		return Part{Type: as, Value: jcs.String(Withheld)}, true
 	case jcs.KindString:
-		return Part{Type: as, Text: text.Str()}, true
+		return Part{Type: as, Value: text}, true
 	}
 	return Part{}, false
 }

@@ -328,7 +328,7 @@ func checkMessages(t *testing.T, want []told, got []conversation.Message, what s
 			case conversation.PartToolCall:
 				calls = append(calls, toldCall{ID: p.ID, Name: p.Name, Arguments: p.Value.Append(nil)})
 			case conversation.PartReasoning:
-				reasoning = append(reasoning, p.Text)
+				reasoning = append(reasoning, p.Text())
 			case conversation.PartBlob:
 				kind, _, _ := strings.Cut(p.MimeType, "/")
 				others = append(others, kind)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -75,12 +76,13 @@ func (s *side) completeness(empty bool) Completeness {
 
 // isPlaceholder reports whether a text stands for content that was taken out.
 func isPlaceholder(s string) bool {
-	switch s {
-	case "<REDACTED>", "__REDACTED__", "redacted-by-litellm":
-		return true
-	}
-	return false
+	return slices.Contains(placeholders, s)
 }
+
+var placeholders = []string{"<REDACTED>", "__REDACTED__", "redacted-by-litellm"}
+
+// isWithheld is isPlaceholder for the text of a string value.
+func isWithheld(v jcs.Value) bool { return slices.ContainsFunc(placeholders, v.Is) }
 
 // parse reads JSON; the reason is "" when it could be read.
 func parse(s string, lim Limits) (jcs.Value, string) {

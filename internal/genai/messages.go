@@ -158,7 +158,7 @@ func (m *messageReader) toolMessage(parts []conversation.Part, id string, conten
 			if p.Type != conversation.PartText {
 				return append(parts, blocks...)
 			}
-			texts = append(texts, jcs.String(p.Text))
+			texts = append(texts, p.Value)
 		}
 		value = jcs.Array(texts)
 	}
@@ -181,12 +181,12 @@ func (m *messageReader) content(dst []conversation.Part, v jcs.Value) []conversa
 func (m *messageReader) text(dst []conversation.Part, typ conversation.PartType, v jcs.Value) []conversation.Part {
 	switch v.Kind() {
 	case jcs.KindString:
-		if isPlaceholder(v.Str()) {
+		if isWithheld(v) {
 			m.side.stripped++
 			return dst
 		}
 		m.side.told++
-		return append(dst, conversation.Part{Type: typ, Text: v.Str()})
+		return append(dst, conversation.Part{Type: typ, Value: v})
 	case jcs.KindInvalid:
 		m.side.stripped++
 	}
@@ -367,7 +367,7 @@ func (m *messageReader) toolCall(dst []conversation.Part, v jcs.Value) []convers
 	case p.Value.Kind() == jcs.KindInvalid:
 		m.side.bare++
 		p.Value = jcs.Object(nil)
-	case p.Value.Kind() == jcs.KindString && isPlaceholder(p.Value.Str()):
+	case isWithheld(p.Value):
 		m.side.stripped++
 		p.Value = jcs.Object(nil) // which also stops Normalize from counting it again
 	default:
@@ -385,7 +385,7 @@ func (m *messageReader) toolResult(dst []conversation.Part, v jcs.Value) []conve
 		value = out.Get("value")
 	}
 	switch {
-	case value.Kind() == jcs.KindInvalid, value.Kind() == jcs.KindString && isPlaceholder(value.Str()):
+	case value.Kind() == jcs.KindInvalid, isWithheld(value):
 		m.side.stripped++
 		return dst
 	}

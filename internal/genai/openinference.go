@@ -163,7 +163,7 @@ func systemIn(messages []conversation.Message) bool {
 
 func (r *reader) plainText(s, role string, side *side) []conversation.Message {
 	side.told++
-	return []conversation.Message{{Role: role, Parts: []conversation.Part{{Type: conversation.PartText, Text: s}}}}
+	return []conversation.Message{{Role: role, Parts: []conversation.Part{conversation.Text(s)}}}
 }
 
 // openInferenceUser finds the user id that the application gave to the API, the last

@@ -15,7 +15,7 @@ func (r *reader) semconv() {
 		c.System = r.system(v)
 	} else if r.a.has(keySystemInstructions) && r.plainSystem() {
 		// Traceloop's agents have it as plain text, which was noted as unparsed.
-		c.System = []conversation.Part{{Type: conversation.PartText, Text: r.a.text(keySystemInstructions)}}
+		c.System = []conversation.Part{conversation.Text(r.a.text(keySystemInstructions))}
 	}
 	c.Messages = r.promptMessages(r.content(keyInputMessages, &r.prompt), keyInputMessages)
 	c.Output = r.outputMessages(r.content(keyOutputMessages, &r.answer), keyOutputMessages)
@@ -122,7 +122,7 @@ func withoutRepeatedSystem(system []conversation.Part, messages []conversation.M
 	i, n := 0, 0
 	for n < len(messages) && messages[n].Role == conversation.RoleSystem {
 		for _, p := range messages[n].Parts {
-			if i >= len(system) || p.Type != conversation.PartText || p.Text != system[i].Text {
+			if i >= len(system) || p.Type != conversation.PartText || !p.Value.SameStr(system[i].Value) {
 				return messages
 			}
 			i++
@@ -149,10 +149,14 @@ func withoutRepeatedCalls(parts []conversation.Part, lim Limits) []conversation.
 		return parts
 	}
 	repeated := func(p conversation.Part) bool {
-		if p.Type != conversation.PartText || !strings.HasPrefix(p.Text, "{") || !strings.Contains(p.Text, `"tool_use"`) {
+		if p.Type != conversation.PartText {
 			return false
 		}
-		v, reason := parse(p.Text, lim)
+		text := p.Text()
+		if !strings.HasPrefix(text, "{") || !strings.Contains(text, `"tool_use"`) {
+			return false
+		}
+		v, reason := parse(text, lim)
 		if reason != "" || v.Get("type").Str() != "tool_use" {
 			return false
 		}

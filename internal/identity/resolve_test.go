@@ -96,7 +96,7 @@ func user(s string) func(*telling)       { return func(t *telling) { t.Who.User,
 func say(text string) func(*telling) {
 	return func(t *telling) {
 		t.Content = conversation.Conversation{Messages: []conversation.Message{
-			{Role: "user", Parts: []conversation.Part{{Type: conversation.PartText, Text: text}}},
+			{Role: "user", Parts: []conversation.Part{conversation.Text(text)}},
 		}}
 		t.PromptCompleteness = genai.ContentFull
 	}

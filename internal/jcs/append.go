@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxExact is up to where every integer is a double.
@@ -22,13 +23,16 @@ func (v Value) Append(dst []byte) []byte {
 	case KindNumber:
 		return appendNumber(dst, v.s)
 	case KindString:
-		if v.clean {
-			dst = slices.Grow(dst, len(v.s)+2)
-			dst = append(dst, '"')
-			dst = append(dst, v.s...)
-			return append(dst, '"')
+		switch v.form {
+		case plain:
+			return AppendString(dst, v.s)
+		case loose:
+			return appendLoose(dst, v.s)
 		}
-		return AppendString(dst, v.s)
+		dst = slices.Grow(dst, len(v.s)+2)
+		dst = append(dst, '"')
+		dst = append(dst, v.s...)
+		return append(dst, '"')
 	case KindArray:
 		dst = append(dst, '[')
 		for i := range v.c.elems {
@@ -132,6 +136,28 @@ func AppendEscaped(dst []byte, s string) []byte {
 		return AppendEscaped(dst[:start], repair(s))
 	}
 	return dst
+}
+
+// appendLoose appends the string whose literal Parse has read, in its canonical form,
+// which isn't longer.
+func appendLoose(dst []byte, raw string) []byte {
+	dst = slices.Grow(dst, len(raw)+2)
+	dst = append(dst, '"')
+	i := 0
+	for {
+		end, _ := run(raw, i)
+		dst = append(dst, raw[i:end]...)
+		if end == len(raw) {
+			return append(dst, '"')
+		}
+		r, width, _ := readEscape(raw[end:])
+		if r < utf8.RuneSelf && special[r] {
+			dst = appendEscape(dst, byte(r))
+		} else {
+			dst = utf8.AppendRune(dst, r)
+		}
+		i = end + width
+	}
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -1,9 +1,11 @@
 // Package jcs reads JSON into a bounded tree and writes the canonical form of
 // RFC 8785 (JSON Canonicalization Scheme).
 //
-// The tree shares the bytes of the text it was read from wherever a string
-// has no escapes, so that reading and re-writing a long prompt costs little
-// more than two passes over it. A tree therefore keeps its source alive.
+// The tree shares the bytes of the text it was read from: a string with escapes
+// is kept as it was told, and is unescaped when somebody asks for its text.
+// Most texts are told in the canonical form already, so that reading and re-writing a
+// long prompt costs little more than a pass over it and a copy. A tree therefore
+// keeps its source alive.
 package jcs
 
 import (
@@ -46,18 +48,33 @@ func (k Kind) String() string {
 // called on a value of any kind and answers with a zero value where the kind
 // doesn't fit.
 type Value struct {
-	// s is the text of a string, unescaped, or of a number, as it was told;
-	// "true" for the true Bool, else "".
+	// s is the text of a string, in the form that form tells, or of a number, as it
+	// was told; "true" for the true Bool, else "".
 	s string
 	c *container
 	// order is the place of a member in its source; it lets members with the
 	// same key be told apart while they are sorted.
 	order uint32
 	kind  Kind
-	// clean strings are known to be valid UTF-8 without a character that has to be
-	// escaped.
-	clean bool
+	form  form
 }
+
+// form is how a Value holds a string.
+type form uint8
+
+const (
+	// plain: the text, of which nothing is known.
+	plain form = iota
+	// clean: the text, valid UTF-8 without a character that has to be escaped, so
+	// that it is its own literal.
+	clean
+	// literal: what stands between the quotes in the canonical form: valid UTF-8 with
+	// at least one escape and no other escapes than needed.
+	literal
+	// loose: what stands between the quotes of a literal: valid UTF-8 with at least
+	// one escape that the canonical form has otherwise.
+	loose
+)
 
 // container holds what an array or an object holds. Members are sorted by the
 // UTF-16 code units of their keys, and no key is there twice.
@@ -208,12 +225,52 @@ func (v Value) Kind() Kind { return v.kind }
 // IsNull reports whether the value is null. A missing value isn't.
 func (v Value) IsNull() bool { return v.kind == KindNull }
 
-// Str returns the text of a string, and "" for other kinds.
+// Str returns the text of a string, and "" for other kinds. It makes a new string
+// of one that was told with escapes, each time: Is, SameStr and Append need none.
 func (v Value) Str() string {
-	if v.kind != KindString {
+	switch {
+	case v.kind != KindString:
 		return ""
+	case v.form >= literal:
+		return unescape(v.s)
 	}
 	return v.s
+}
+
+// maxEscape is how many bytes of a literal stand for one of its text at the most.
+const maxEscape = len(`\u0041`)
+
+// Is reports whether the value is a string whose text is s. However long the string is,
+// that takes no more time than s is long.
+func (v Value) Is(s string) bool {
+	switch {
+	case v.kind != KindString:
+		return false
+	case v.form < literal:
+		return v.s == s
+	}
+	// A literal is longer than its text.
+	return len(v.s) > len(s) && len(v.s) <= maxEscape*len(s) && unescape(v.s) == s
+}
+
+// SameStr reports whether both values are strings with the same text.
+func (v Value) SameStr(o Value) bool {
+	if v.kind != KindString || o.kind != KindString {
+		return false
+	}
+	if v.form == o.form && v.form != loose {
+		return v.s == o.s // clean and canonical literals are the same when their texts are
+	}
+	if v.form < literal {
+		return o.Is(v.s)
+	}
+	return v.Is(o.Str())
+}
+
+// Literal returns what the canonical form of a string has between its quotes, when
+// that is at hand; Append otherwise has to make it.
+func (v Value) Literal() (string, bool) {
+	return v.s, v.kind == KindString && (v.form == clean || v.form == literal)
 }
 
 // Bool reports whether the value is true.

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -54,11 +53,6 @@ func ParseStrict(s string, lim Limits) (Value, error) {
 	return parse(s, lim, true)
 }
 
-// buffers lends the parsers' buffers, up to maxPooled bytes each.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-const maxPooled = 1 << 20
-
 type parser struct {
 	s      string
 	i      int
@@ -72,9 +66,6 @@ type parser struct {
 	elems      slab[Value]
 	members    slab[Member]
 	containers slab[container]
-	// buf is where strings with escapes are put together; pooled is where it came from.
-	buf    []byte
-	pooled *[]byte
 }
 
 func parse(s string, lim Limits, strict bool) (Value, error) {
@@ -92,12 +83,6 @@ func parse(s string, lim Limits, strict bool) (Value, error) {
 	}
 	p := parser{s: s, depth: lim.MaxDepth, nodes: min(lim.MaxNodes, math.MaxInt32), strict: strict}
 	v, err := p.value()
-	if p.pooled != nil {
-		*p.pooled = p.buf
-		if len(p.buf) <= maxPooled {
-			buffers.Put(p.pooled)
-		}
-	}
 	if err != nil {
 		return Value{}, err
 	}
@@ -140,8 +125,8 @@ func (p *parser) value() (Value, error) {
 	}
 	switch c {
 	case '"':
-		s, clean, err := p.str()
-		return Value{kind: KindString, s: s, clean: clean}, err
+		s, f, err := p.str()
+		return Value{kind: KindString, s: s, form: f}, err
 	case '{':
 		return p.object()
 	case '[':
@@ -268,7 +253,7 @@ func (p *parser) object() (Value, error) {
 			if p.peek() != '"' {
 				return Value{}, p.fail(ErrInvalid, "no key")
 			}
-			key, _, err := p.str()
+			key, err := p.key()
 			if err != nil {
 				return Value{}, err
 			}
@@ -340,108 +325,111 @@ func (s *slab[T]) keep(items []T) []T {
 	return out
 }
 
-// str reads the string literal that starts at p.i. It is clean when it holds no
-// character that has to be escaped.
-func (p *parser) str() (s string, clean bool, err error) {
-	start := p.i + 1
-	end, seen := run(p.s, start)
-	if end < len(p.s) && p.s[end] == '"' {
-		s = p.s[start:end]
-		if seen&highs != 0 && !validUTF8(s) {
-			return "", false, p.fail(ErrInvalidUTF8, "in the string that starts")
-		}
-		p.i = end + 1
-		return s, true, nil
-	}
-	s, err = p.escaped(start, end, seen)
-	return s, false, err
-}
-
-// escaped reads on a string literal, from start, whose first run ends at end
-// with something other than a quote. The text is put together in a buffer
-// and copied once.
-func (p *parser) escaped(start, end int, seen uint64) (string, error) {
-	if p.pooled == nil {
-		p.pooled = buffers.Get().(*[]byte)
-		p.buf = *p.pooled
-	}
-	src, n := p.s, end-start
-	buf := grow(p.buf, 0, n+2*slack)
-	copy(buf, src[start:end])
-	i := end
+// str reads the string literal that starts at p.i, and leaves it as it stands there.
+func (p *parser) str() (string, form, error) {
+	src, start, f := p.s, p.i+1, clean
+	i, seen := run(src, start)
 	for {
 		if i >= len(src) {
 			p.i = start - 1
-			return "", p.fail(ErrInvalid, "end of text in the string that starts")
+			return "", 0, p.fail(ErrInvalid, "end of text in the string that starts")
 		}
 		c := src[i]
 		if c == '"' {
 			break
 		}
-		p.i = i
 		if c != '\\' {
-			return "", p.fail(ErrInvalid, "control character in string")
+			p.i = i
+			return "", 0, p.fail(ErrInvalid, "control character in string")
 		}
-		if i+1 >= len(src) {
-			return "", p.fail(ErrInvalid, "end of text in an escape")
+		_, width, canonical := readEscape(src[i:])
+		switch {
+		case width == 0:
+			p.i = i
+			return "", 0, p.fail(ErrInvalid, badEscape(src[i:]))
+		case !canonical:
+			f = loose
+		case f == clean:
+			f = literal
 		}
-		if c = src[i+1]; c != 'u' {
-			u := unescapes[c]
-			if u == 0 {
-				return "", p.fail(ErrInvalid, "unknown escape")
-			}
-			buf[n] = u
-			n++
-			i += 2
-		} else {
-			r, width := unicodeEscape(src[i:])
-			if width == 0 {
-				return "", p.fail(ErrInvalid, "bad unicode escape")
-			}
-			n += utf8.EncodeRune(buf[n:n+utf8.UTFMax], r)
-			i += width
-		}
-		// Copy the run that follows, a buffer's worth at a time.
-		for {
-			if len(buf)-n < minChunk {
-				buf = grow(buf, n, len(buf)+minChunk)
-			}
-			stop := min(len(src), i+len(buf)-n-2*slack)
-			next, more := copyRun(buf[n:], src[:stop], i)
-			seen |= more
-			n += next - i
-			i = next
-			if i < stop || i == len(src) {
-				break
-			}
-		}
+		var more uint64
+		i, more = run(src, i+width)
+		seen |= more
 	}
-	p.buf = buf
-	s := string(buf[:n])
-	// What was unescaped is valid, so all of s is if what was copied is; and a
-	// character can't be made of copied bytes with an escape between.
+	s := src[start:i]
+	// What escapes stand for is valid, and escapes are ASCII: the text is valid if its
+	// literal is.
 	if seen&highs != 0 && !validUTF8(s) {
 		p.i = start - 1
-		return "", p.fail(ErrInvalidUTF8, "in the string that starts")
+		return "", 0, p.fail(ErrInvalidUTF8, "in the string that starts")
 	}
 	p.i = i + 1
-	return s, nil
+	return s, f, nil
 }
 
-// minChunk is the least room, in bytes, that a run is copied into.
-const minChunk = 256
-
-// grow returns a buffer of at least size bytes, at least twice as long as buf, with its first n bytes.
-func grow(buf []byte, n, size int) []byte {
-	if size <= len(buf) {
-		return buf
+// key reads the name of a member, unescaped.
+func (p *parser) key() (string, error) {
+	s, f, err := p.str()
+	if f >= literal {
+		s = unescape(s)
 	}
-	bigger := make([]byte, max(size, 2*len(buf), 1024))
-	copy(bigger, buf[:n])
-	return bigger
+	return s, err
+}
+
+// unescape returns the text of a literal that Parse has read. It is shorter.
+func unescape(raw string) string {
+	var b strings.Builder
+	b.Grow(len(raw))
+	i := 0
+	for {
+		end, _ := run(raw, i)
+		b.WriteString(raw[i:end])
+		if end == len(raw) {
+			break
+		}
+		r, width, _ := readEscape(raw[end:])
+		b.WriteRune(r)
+		i = end + width
+	}
+	if b.Len() < len(raw)/2 {
+		return strings.Clone(b.String()) // Chinese told as \uXXXX: don't keep twice of what it takes
+	}
+	return b.String()
 }
 
 var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// readEscape decodes the escape that s starts with and returns its length, 0 when it is
+// malformed; canonical tells whether the canonical form has it so.
+func readEscape(s string) (r rune, width int, canonical bool) {
+	if len(s) < 2 {
+		return 0, 0, false
+	}
+	if c := s[1]; c != 'u' {
+		if u := unescapes[c]; u != 0 {
+			return rune(u), 2, c != '/'
+		}
+		return 0, 0, false
+	}
+	r, width = unicodeEscape(s)
+	// Control characters are escaped by their number in lower case, where they have no
+	// short escape.
+	canonical = width > 0 && r < 0x20 && !shortEscape[r] && (s[5] < 'A' || s[5] > 'F')
+	return r, width, canonical
+}
+
+var shortEscape = [0x20]bool{'\b': true, '\f': true, '\n': true, '\r': true, '\t': true}
+
+// badEscape says what is wrong with the escape that s starts with.
+func badEscape(s string) string {
+	switch {
+	case len(s) < 2:
+		return "end of text in an escape"
+	case s[1] == 'u':
+		return "bad unicode escape"
+	}
+	return "unknown escape"
+}
 
 // unicodeEscape decodes the \uXXXX, or pair of them, that s starts with, and
 // returns its length, 0 when it is malformed.

@@ -109,6 +109,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"chain", testChain},
 		{"twins", testTwins},
 		{"order of arrival", testOrder},
+		{"times", testTimes},
 		{"drop stream", testDropStream},
 		{"prune", testPrune},
 		{"unreadable entries", testUnreadable},
@@ -182,7 +183,8 @@ func testSearch(t *testing.T, open func() index.Store) {
 func testTimes(t *testing.T, open func() index.Store) {
 	s, l := open(), NewLedger()
 	times := []time.Time{
-		{}, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Unix(0, 0).UTC(),
+		{},
+		time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Unix(0, 0).UTC(),
 		time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
 		Day.Add(-1), Day, Day.AddDate(0, 0, 1).Add(-1), Day.AddDate(0, 0, 1), Day.AddDate(1, 0, 0),
 		time.Date(2150, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),

@@ -83,7 +83,7 @@ func (c *Checker) load(ctx context.Context) error {
 	for _, d := range days {
 		c.days[d] = true
 	}
-	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), 0) FROM horizon").Scan(&c.horizon)
+	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), ?) FROM horizon", noHorizon).Scan(&c.horizon)
 }
 
 // Entry compares an entry of the ledger with the database's. It is called with
@@ -115,7 +115,7 @@ func (c *Checker) Entry(ctx context.Context, stream string, seq uint64, line []b
 
 // expired says whether an entry may be missing by its age.
 func (c *Checker) expired(line []byte) bool {
-	if c.horizon == 0 {
+	if c.horizon == noHorizon {
 		return false
 	}
 	p, err := index.ParseEntry(index.Entry{Line: line})

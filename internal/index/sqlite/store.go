@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -204,6 +205,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
+// noHorizon is before every record, also before those without a time.
+const noHorizon int64 = math.MinInt64
+
 // loadState reads the cursors and the horizon, which the writer keeps in
 // memory.
 func (s *Store) loadState(ctx context.Context) error {
@@ -228,7 +232,7 @@ func (s *Store) loadState(ctx context.Context) error {
 		return err
 	}
 	var horizon int64
-	err = s.conn.QueryRowContext(ctx, "SELECT coalesce(max(ts), 0) FROM horizon").Scan(&horizon)
+	err = s.conn.QueryRowContext(ctx, "SELECT coalesce(max(ts), ?) FROM horizon", noHorizon).Scan(&horizon)
 	if err != nil {
 		return err
 	}

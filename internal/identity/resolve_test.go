@@ -92,7 +92,7 @@ func requestID(s string) func(*telling)  { return func(t *telling) { t.RequestID
 func quotes(s ...string) func(*telling)  { return func(t *telling) { t.QuotedRequestIDs = s } }
 func half(s string) func(*telling)       { return func(t *telling) { t.Half = s } }
 func failed(t *telling)                  { t.Failed = true }
-func user(s string) func(*telling) { return func(t *telling) { t.Who.User, t.Who.UserRank = s, 20 } }
+func user(s string) func(*telling)       { return func(t *telling) { t.Who.User, t.Who.UserRank = s, 20 } }
 
 func say(text string) func(*telling) {
 	return func(t *telling) {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strings"
 	"time"
 )
@@ -74,7 +73,7 @@ func (b *cntBuilder) finish(first uint64, hour time.Time) ([]byte, containerRef)
 	out = binary.LittleEndian.AppendUint64(out, uint64(hour.Unix()))
 	out = append(append(out, byte(len(b.class))), b.class...)
 	out = append(out, make([]byte, maxClass-len(b.class))...)
-	out = binary.LittleEndian.AppendUint32(out, crc32.Checksum(out[at:], castagnoli))
+	out = binary.LittleEndian.AppendUint32(out, checksum(out[at:]))
 	out = append(out, cntMagic...)
 	return out, containerRef{class: b.class, items: uint32(len(b.items)), size: uint64(len(out)), hash: sha256.Sum256(out[at:])}
 }
@@ -117,7 +116,7 @@ func parseContainer(b []byte, at int64) (*container, error) {
 	if string(b[crcAt+4:]) != cntMagic {
 		return bad("magic")
 	}
-	if crc32.Checksum(b[:crcAt], castagnoli) != binary.LittleEndian.Uint32(b[crcAt:]) {
+	if checksum(b[:crcAt]) != binary.LittleEndian.Uint32(b[crcAt:]) {
 		return bad("checksum")
 	}
 	n := int(binary.LittleEndian.Uint32(t[8:]))

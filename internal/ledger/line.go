@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 )
@@ -34,8 +33,6 @@ const (
 
 // linePrefix is what every line of a stream starts with, up to _prev's value.
 func linePrefix(origin string) []byte { return []byte(keyLog + origin + keyPrev) }
-
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 func leafHash(line []byte) Hash {
 	h := sha256.New()

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -704,12 +703,12 @@ func encodeHead(origin string, durable uint64) []byte {
 	name := sha256.Sum256([]byte(origin))
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, headLen), durable)
 	b = append(b, name[:8]...)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return binary.LittleEndian.AppendUint32(b, checksum(b))
 }
 
 // parseHead returns the count, and whether it is of this stream.
 func parseHead(b []byte, origin string) (durable uint64, mine, ok bool) {
-	if len(b) != headLen || crc32.Checksum(b[:16], castagnoli) != binary.LittleEndian.Uint32(b[16:]) {
+	if len(b) != headLen || checksum(b[:16]) != binary.LittleEndian.Uint32(b[16:]) {
 		return 0, false, false
 	}
 	name := sha256.Sum256([]byte(origin))

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,15 +138,7 @@ func (v *verifier) newMarks(ctx context.Context, s *streamCheck, witnesses []*wi
 			m.heads = append(m.heads, h)
 		}
 	}
-	slices.SortFunc(m.heads, func(a, b Checkpoint) int {
-		switch {
-		case a.Size < b.Size:
-			return -1
-		case a.Size > b.Size:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(m.heads, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	for _, h := range m.heads {
 		m.headMax = max(m.headMax, h.Size)
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -282,15 +283,7 @@ func (r *Reader) list(ctx context.Context, stream string) error {
 	}
 	v.last = fresh[len(fresh)-1].key
 	v.segs = append(v.segs, fresh...)
-	slices.SortStableFunc(v.segs, func(a, b segName) int {
-		switch {
-		case a.first < b.first:
-			return -1
-		case a.first > b.first:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(v.segs, func(a, b segName) int { return cmp.Compare(a.first, b.first) })
 	return nil
 }
 

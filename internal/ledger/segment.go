@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 	"sync"
@@ -182,7 +181,7 @@ func (b *segBuilder) finish(containers []containerRef) []byte {
 		out = binary.LittleEndian.AppendUint32(out, f.lines)
 	}
 
-	t.dataCRC = crc32.Checksum(out, castagnoli)
+	t.dataCRC = checksum(out)
 	return t.append(out)
 }
 
@@ -203,7 +202,7 @@ func (t *segTrailer) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, t.indexAt)
 	b = append(b, t.prev[:]...)
 	b = binary.LittleEndian.AppendUint32(b, t.dataCRC)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+	return binary.LittleEndian.AppendUint32(b, checksum(b[at:]))
 }
 
 // segment is a parsed segment file. Its frames are decoded on demand.
@@ -228,7 +227,7 @@ func parseSegment(data []byte) (*segment, error) {
 	if !isSkip(tail, 3, segTrailerLen) || string(tail[skipHead:skipHead+len(segMagic)]) != segMagic {
 		return bad("no trailer")
 	}
-	if crc32.Checksum(tail[:segTail-4], castagnoli) != binary.LittleEndian.Uint32(tail[segTail-4:]) {
+	if checksum(tail[:segTail-4]) != binary.LittleEndian.Uint32(tail[segTail-4:]) {
 		return bad("checksum of the trailer")
 	}
 	p := tail[skipHead+len(segMagic):]
@@ -240,7 +239,7 @@ func parseSegment(data []byte) (*segment, error) {
 	s.indexAt = binary.LittleEndian.Uint64(p[36:])
 	copy(s.prev[:], p[44:])
 	s.dataCRC = binary.LittleEndian.Uint32(p[76:])
-	if crc32.Checksum(data[:at], castagnoli) != s.dataCRC {
+	if checksum(data[:at]) != s.dataCRC {
 		return bad("checksum")
 	}
 	const lastHour = 253402300799 // year 9999

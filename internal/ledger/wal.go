@@ -48,6 +48,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// checksum is the CRC-32C that the ledger's files use throughout.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
 // walHeader is the state of the stream at the file's first entry: with it a
 // writer continues, whatever the store can be asked.
 type walHeader struct {

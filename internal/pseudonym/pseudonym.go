@@ -8,7 +8,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -136,6 +135,3 @@ func (k *Key) Address(s string, m Mask) (string, error) {
 	}
 	return p.Addr().String(), nil
 }
-
-// Fingerprint names a key without telling it, for logs: 8 hex digits.
-func (k *Key) Fingerprint() string { return hex.EncodeToString(k.sum("fingerprint", "")[:4]) }

@@ -181,20 +181,7 @@ func (c *Checker) finish(ctx context.Context) error {
 }
 
 func (c *Checker) page(ctx context.Context, after int64) ([]row, error) {
-	rows, err := c.tx.QueryContext(ctx, "SELECT "+recordColumns+" FROM records WHERE id > ? ORDER BY id LIMIT 1000", after)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var page []row
-	for rows.Next() {
-		r, err := scanRow(rows)
-		if err != nil {
-			return nil, err
-		}
-		page = append(page, r)
-	}
-	return page, rows.Err()
+	return readAll(ctx, c.tx, scanRow, "SELECT "+recordColumns+" FROM records WHERE id > ? ORDER BY id LIMIT 1000", after)
 }
 
 // row compares a record's row and flags with its entries, and returns how many

@@ -338,30 +338,44 @@ type storedLine struct {
 	line []byte
 }
 
-func readLines(ctx context.Context, q querier, query string, args ...any) ([]storedLine, error) {
+// scanner is one row of an answer: *sql.Rows or *sql.Row.
+type scanner interface{ Scan(...any) error }
+
+// readAll runs a query and scans each of its rows.
+func readAll[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var lines []storedLine
+	var out []T
 	for rows.Next() {
-		var l storedLine
-		var packed sql.RawBytes
-		if err := rows.Scan(&l.id, &packed); err != nil {
+		v, err := scan(rows)
+		if err != nil {
 			return nil, err
 		}
-		if l.line, err = unpack(packed); err != nil {
-			return nil, err
-		}
-		lines = append(lines, l)
+		out = append(out, v)
 	}
-	return lines, rows.Err()
+	return out, rows.Err()
+}
+
+func scanLine(sc scanner) (l storedLine, err error) {
+	var packed sql.RawBytes
+	if err := sc.Scan(&l.id, &packed); err != nil {
+		return l, err
+	}
+	l.line, err = unpack(packed)
+	return l, err
+}
+
+func scanID(sc scanner) (id int64, err error) {
+	err = sc.Scan(&id)
+	return id, err
 }
 
 // loadOwn returns the lines of one record row, its first and the further ones.
 func loadOwn(ctx context.Context, q querier, id int64) ([]storedLine, error) {
-	return readLines(ctx, q,
+	return readAll(ctx, q, scanLine,
 		`SELECT id, line FROM entries WHERE id = ?1
 		UNION ALL SELECT id, line FROM entries INDEXED BY entries_more WHERE record = ?1 AND record <> id`, id)
 }
@@ -407,20 +421,7 @@ func parseLines(ctx context.Context, names *streamNames, lines []storedLine) ([]
 }
 
 func readIDs(ctx context.Context, q querier, query string, args ...any) ([]int64, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var ids []int64
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	return readAll(ctx, q, scanID, query, args...)
 }
 
 // streamNames looks up names of streams within one transaction.

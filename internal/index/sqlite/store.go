@@ -351,7 +351,7 @@ func (r *row) appendArgs(args []any) []any {
 		r.model, r.classification, optText(r.flags), r.head, boolInt(r.more), eventKey(r.event), r.response)
 }
 
-func scanRow(sc interface{ Scan(...any) error }) (row, error) {
+func scanRow(sc scanner) (row, error) {
 	var r row
 	var event []byte
 	var flags sql.NullString
@@ -762,7 +762,7 @@ type member struct {
 }
 
 func (s *Store) joinTwinsOf(ctx context.Context, response string) error {
-	rows, err := s.readRows(ctx, "SELECT "+recordColumns+" FROM records INDEXED BY records_response WHERE response = ? ORDER BY id LIMIT ?",
+	rows, err := readAll(ctx, s.conn, scanRow, "SELECT "+recordColumns+" FROM records INDEXED BY records_response WHERE response = ? ORDER BY id LIMIT ?",
 		key(response), maxTwins+1)
 	if err != nil {
 		return err
@@ -825,23 +825,6 @@ func (s *Store) settle(ctx context.Context, m member, head int64, entries []inde
 	// twins can't change: they have the same.
 	now.id, now.event, now.head, now.more, now.response = m.id, m.event, head, more, m.response
 	return s.replace(ctx, &m.row, &now)
-}
-
-func (s *Store) readRows(ctx context.Context, query string, args ...any) ([]row, error) {
-	rows, err := s.conn.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var out []row
-	for rows.Next() {
-		r, err := scanRow(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-	}
-	return out, rows.Err()
 }
 
 // Rebuild replaces the database at path by one that fill fills. It is made

@@ -13,14 +13,9 @@ import (
 // request id; the prompt and the request body come before it is known, and are
 // tied to the call by the turn (prompt.id) and their place in it (event.sequence).
 
-// claimTurn makes c one of its turn's calls, and adds what the user typed to
-// the observation.
-func (b *batch) claimTurn(c *call, in *Item, o *Observation) {
-	if in.PromptID == "" || b.signal != SignalLog {
-		return
-	}
-	t := b.enterTurn(c, in, true, o.Carrier)
-	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 && !c.adopted && len(in.Content.Messages) == 0 {
+// tellPrompt adds what the user typed to the observation of one of the turn's calls.
+func (b *batch) tellPrompt(o *Observation, t *turn, c *call, in *Item) {
+	if t.hasPrompt() && !c.adopted && len(in.Content.Messages) == 0 {
 		prompt := b.copyOf(t.prompt.Encoded)
 		o.Content.System, o.Content.Input = prompt.System, prompt.Input
 		if c.typed == "" {
@@ -35,7 +30,7 @@ func (b *batch) claimTurn(c *call, in *Item, o *Observation) {
 func (b *batch) enterTurn(c *call, in *Item, exact bool, carrier int) *turn {
 	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
 	t.enter(c, in.Sequence, exact)
-	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 && len(t.calls) > 1 && t.calls[0] == c {
+	if t.hasPrompt() && len(t.calls) > 1 && t.calls[0] == c {
 		for _, later := range t.calls[1:] {
 			b.retellPrompt(t, later, carrier)
 		}
@@ -55,13 +50,11 @@ func (b *batch) retellPrompt(t *turn, c *call, carrier int) {
 	if c.typed == promptOf(t, c) {
 		return // its own observation has it
 	}
-	o := Observation{Record: newRecord(c.id, t.prompt, b.signal), Content: b.copyOf(t.prompt.Encoded), Carrier: carrier}
+	o := b.retell(c.id, t.prompt, carrier)
 	setPrompt(&o.Record, t.prompt, promptOf(t, c))
-	tellWho(&o.Record, &t.prompt.Who, &context{})
 	o.Record.Kind = audit.KindInteraction
 	o.Record.Status = ""
-	o.Record.Source.Digest = labelled(digest(t.prompt), o.Record.Content.Prompt)
-	b.res.Observations = append(b.res.Observations, o)
+	label(&o.Record, o.Record.Content.Prompt)
 }
 
 // claimPending is the call that a prompt or a request body of the turn opened
@@ -113,16 +106,11 @@ func (b *batch) answerPart(i int, in *Item) {
 	} else {
 		b.w.touch(c, b.now)
 	}
-	if in.ResponseID != "" {
-		b.w.bind(c, makeKey("response", in.ResponseID))
-	}
+	b.w.bindIDs(c, in.ResponseID, "")
 	if in.PromptID != "" {
 		b.enterTurn(c, in, false, i)
 	}
-	b.res.EventIDs[i] = c.id
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
-	tellWho(&o.Record, &in.Who, &context{})
-	b.res.Observations = append(b.res.Observations, o)
+	b.own(i, in, c.id, &context{})
 }
 
 // userPrompt is what the user typed. It belongs to every call of the turn, and
@@ -150,17 +138,14 @@ func (b *batch) userPrompt(i int, in *Item) {
 		b.w.touch(c, b.now)
 	}
 	b.w.bind(c, k)
-	b.res.EventIDs[i] = c.id
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o := b.own(i, in, c.id, &context{})
 	if len(in.Content.Messages) > 0 {
 		setPrompt(&o.Record, in, genai.ContentUserPromptOnly)
 	}
 	o.Record.Kind = audit.KindActivity
 	o.Record.Status = audit.StatusInitiated
-	o.Record.Source.Digest = labelled(digest(in), o.Record.Content.Prompt)
-	tellWho(&o.Record, &in.Who, &context{})
-	b.res.Observations = append(b.res.Observations, o)
-	if t.prompt != nil && len(t.prompt.Content.Messages) > 0 {
+	label(&o.Record, o.Record.Content.Prompt)
+	if t.hasPrompt() {
 		for _, later := range t.calls {
 			if later != c {
 				b.retellPrompt(t, later, i)
@@ -199,12 +184,9 @@ func (b *batch) requestBody(i int, in *Item) {
 	}
 	c.more().hasBody = true
 	b.w.bind(c, k)
-	b.res.EventIDs[i] = c.id
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o := b.own(i, in, c.id, &context{})
 	o.Record.Kind = audit.KindActivity
 	o.Record.Status = audit.StatusInitiated
-	tellWho(&o.Record, &in.Who, &context{})
-	b.res.Observations = append(b.res.Observations, o)
 }
 
 // claudeCodeInteraction is the span around the calls of a prompt; it has what
@@ -221,18 +203,16 @@ func (b *batch) tellChildren(carrier int, in *Item) {
 	children := slices.Clone(b.w.under[spanKey(in.TraceID, in.SpanID)])
 	slices.SortStableFunc(children, func(x, y *call) int { return cmp.Compare(firstStart(x), firstStart(y)) })
 	for n, c := range children {
-		o := Observation{Record: newRecord(c.id, in, b.signal), Content: b.copyOf(in.Encoded), Carrier: carrier}
-		label := genai.ContentUserPromptOnly
+		o := b.retell(c.id, in, carrier)
+		typed := genai.ContentUserPromptOnly
 		if n > 0 {
-			label = genai.ContentUserPromptOfTurn
+			typed = genai.ContentUserPromptOfTurn
 		}
-		setPrompt(&o.Record, in, label)
+		setPrompt(&o.Record, in, typed)
 		o.Record.Kind, o.Record.Status = audit.KindInteraction, ""
 		o.Record.Timestamp, o.Record.LatencyMs = time.Unix(0, firstStart(c)).UTC(), nil
 		o.Record.SpanID, o.Record.Source.ParentSpanID = "", ""
 		o.Record.Source.Rank = rankPart
-		o.Record.Source.Digest = labelled(digest(in), c.id.String()+o.Record.Content.Prompt)
-		tellWho(&o.Record, &in.Who, &context{})
-		b.res.Observations = append(b.res.Observations, o)
+		label(&o.Record, c.id.String()+o.Record.Content.Prompt)
 	}
 }

@@ -27,15 +27,12 @@ type Encoded struct {
 	PromptHash, ResponseHash string
 }
 
-// Empty tells whether there is any content.
-func (e *Encoded) Empty() bool { return e.System == "" && e.Input == "" && e.Output == "" }
-
 // Len is the length of the content in canonical form, in bytes.
 func (e *Encoded) Len() int { return len(e.System) + len(e.Input) + len(e.Output) }
 
 // size is about what the content holds in memory, in bytes: the text that was
 // read and its canonical form.
-func (e *Encoded) size() int64 { return int64(2*(len(e.System)+len(e.Input)+len(e.Output)) + 1024) }
+func (e *Encoded) size() int64 { return int64(2*e.Len() + 1024) }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 

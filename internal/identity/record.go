@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,24 +37,23 @@ func sourceRank(in *Item, signal string) int {
 	switch {
 	case in.Kind == genai.KindPart || in.Kind == genai.KindUncorrelated:
 		return rankPart
-	case in.Dialect == "claude_code.events":
+	case in.Dialect == genai.DialectClaudeCodeEvents:
 		return rankCall
 	case isClaudeCode(in) || in.Half == halfRequest:
 		return rankSecond
 	case signal == SignalLog:
 		return rankEvent
-	case strings.HasPrefix(in.Scope, "com.anthropic.sdk"):
+	case isNative(in.Scope):
 		return rankNative
 	}
 	return rankCall
 }
 
-// newRecord makes the observation that one telling is, without the caller,
+// setRecord makes r the observation that one telling is, without the caller,
 // classification and content address.
-func newRecord(id uuid.UUID, in *Item, signal string) audit.Record {
-	r := audit.Record{
-		EventID: id, Kind: audit.KindInteraction, Timestamp: in.Start,
-		ApplicationID: in.Who.Application, Department: in.Who.Department, AgentName: in.Who.AgentName,
+func setRecord(r *audit.Record, id uuid.UUID, in *Item, signal string) {
+	*r = audit.Record{
+		Kind: audit.KindInteraction, Timestamp: in.Start, ApplicationID: in.Who.Application,
 		Model: in.ResponseModel, RequestModel: in.RequestModel, Provider: in.Provider, Operation: in.Operation,
 		ResponseID: in.ResponseID, RequestID: in.RequestID,
 		PromptTokens: in.PromptTokens, CompletionTokens: in.CompletionTokens,
@@ -115,8 +113,10 @@ func newRecord(id uuid.UUID, in *Item, signal string) audit.Record {
 	for _, u := range in.Unparsed {
 		r.Unparsed = append(r.Unparsed, audit.Unparsed{Key: u.Key, Bytes: int64(u.Bytes), SHA256: u.SHA256, Reason: u.Reason})
 	}
-	r.Source.Digest = recordDigest(&r)
-	return r
+	// Not of the id and the caller: a digest beside a pseudonym must not let it be
+	// guessed, and what is found on other spans changes with the order of arrival.
+	r.Source.Digest = recordDigest(r)
+	r.EventID, r.Department, r.AgentName = id, in.Who.Department, in.Who.AgentName
 }
 
 // setPrompt gives an observation the prompt that another event told.
@@ -158,17 +158,10 @@ func tellWho(r *audit.Record, who *genai.Who, ctx *context) {
 	}
 }
 
-// recordDigest identifies what a telling says, without the caller: a digest
-// beside a pseudonym must not let it be guessed, and what is found on other
-// spans changes with the order of arrival.
+// recordDigest identifies what a telling says, so far as the record has it.
 func recordDigest(r *audit.Record) string {
-	c := *r
-	c.EventID = uuid.Nil
-	c.Department, c.AgentName, c.IPAddress, c.UserID, c.SessionID = "", "", "", "", ""
-	c.Source.Digest = ""
-	c.Source.UserRank, c.Source.SessionRank = 0, 0
 	buf := buffers.Get().(*[]byte)
-	*buf = c.AppendBody((*buf)[:0], 0)
+	*buf = r.AppendBody((*buf)[:0], 0)
 	sum := sha256.Sum256(*buf)
 	buffers.Put(buf)
 	return hexDigest(sum[:])
@@ -181,9 +174,13 @@ func digest(in *Item) [16]byte {
 	if in.EventName == "" {
 		signal = SignalSpan
 	}
-	r := newRecord(uuid.Nil, in, signal)
-	var d [16]byte
-	_, _ = hex.Decode(d[:], []byte(r.Source.Digest)) // our own hex
+	var r audit.Record
+	setRecord(&r, uuid.Nil, in, signal)
+	return digestBytes(r.Source.Digest)
+}
+
+func digestBytes(digest string) (d [16]byte) {
+	_, _ = hex.Decode(d[:], []byte(digest)) // our own hex
 	return d
 }
 
@@ -197,11 +194,14 @@ func digestOf(parts [][16]byte) string {
 	return hexDigest(h.Sum(nil))
 }
 
-func labelled(d [16]byte, label string) string {
+// label makes the record's digest that of the same telling under a label: what
+// it tells of another call, or as another kind of prompt.
+func label(r *audit.Record, label string) {
+	d := digestBytes(r.Source.Digest)
 	h := sha256.New()
 	h.Write(d[:])
 	h.Write([]byte(label))
-	return hexDigest(h.Sum(nil))
+	r.Source.Digest = hexDigest(h.Sum(nil))
 }
 
 func firstStart(c *call) int64 {
@@ -235,18 +235,12 @@ func (w *Window) Restore(r *audit.Record) {
 	if r.Source.Dialect == DialectContext {
 		return
 	}
-	events := r.Source.Events
 	isPart := r.Source.Rank == rankPart || r.Source.Rank == rankLost
-	fromClaudeCode := strings.HasPrefix(r.Source.Dialect, "claude_code")
+	fromClaudeCode := isClaudeCodeDialect(r.Source.Dialect)
 	if fromClaudeCode && r.Source.PromptID != "" && r.Source.Sequence != nil {
-		w.restoreTurn(c, r, events)
+		w.restoreTurn(c, r)
 	}
-	if r.ResponseID != "" {
-		w.bind(c, makeKey("response", r.ResponseID))
-	}
-	if r.RequestID != "" {
-		w.bind(c, makeKey("request", r.RequestID))
-	}
+	w.bindIDs(c, r.ResponseID, r.RequestID)
 	src := source{
 		scope: name(r.Source.Scope), app: name(r.ApplicationID), model: name(r.RequestModel),
 		response: name(r.ResponseID), request: name(r.RequestID),
@@ -259,9 +253,9 @@ func (w *Window) Restore(r *audit.Record) {
 	if r.LatencyMs != nil {
 		src.end = src.start + *r.LatencyMs*int64(time.Millisecond)
 	}
-	trace, errT := decodeTrace(r.TraceID)
-	span, errS := decodeSpan(r.SpanID)
-	if errT && errS {
+	trace, okTrace := decodeTrace(r.TraceID)
+	span, okSpan := decodeSpan(r.SpanID)
+	if okTrace && okSpan {
 		w.bind(c, spanKey(trace, span))
 		src.trace, src.span = trace, span
 		if parent, ok := decodeSpan(r.Source.ParentSpanID); ok {
@@ -272,7 +266,7 @@ func (w *Window) Restore(r *audit.Record) {
 		if !fromClaudeCode {
 			c.more().partsLost = true
 		}
-		if errT && errS {
+		if okTrace && okSpan {
 			w.joinTrace(c, trace)
 		}
 		return
@@ -283,7 +277,7 @@ func (w *Window) Restore(r *audit.Record) {
 	c.told = true
 	if r.Source.Rank == rankSecond && !fromClaudeCode {
 		src.half = name(halfRequest)
-		w.list(c, makeKey("half", r.ApplicationID, r.Source.Scope, r.PromptHash))
+		w.list(c, halfKey(r.ApplicationID, r.Source.Scope, r.PromptHash))
 	}
 	w.addSource(c, src)
 	if src.span.IsEmpty() && src.request == 0 && src.response == 0 && r.Source.PromptID != "" {
@@ -292,7 +286,8 @@ func (w *Window) Restore(r *audit.Record) {
 	c.own.add(r)
 }
 
-func (w *Window) restoreTurn(c *call, r *audit.Record, events []string) {
+func (w *Window) restoreTurn(c *call, r *audit.Record) {
+	events := r.Source.Events
 	t := w.turn(r.SessionID, r.Source.PromptID, w.opts.Now())
 	seq := *r.Source.Sequence
 	switch {

@@ -115,7 +115,11 @@ type joinedCall struct {
 	parts []part
 }
 
-func isClaudeCode(in *Item) bool { return strings.HasPrefix(in.Dialect, "claude_code") }
+func isClaudeCode(in *Item) bool { return isClaudeCodeDialect(in.Dialect) }
+
+func isClaudeCodeDialect(dialect string) bool {
+	return dialect == genai.DialectClaudeCodeEvents || dialect == genai.DialectClaudeCodeTraces
+}
 
 // isNative tells whether the scope is that of Anthropic's own SDKs.
 func isNative(scope string) bool { return strings.HasPrefix(scope, "com.anthropic.sdk") }
@@ -139,6 +143,40 @@ func (b *batch) source(in *Item) source {
 	return s
 }
 
+// own adds the observation that the item at i is of its own call.
+func (b *batch) own(i int, in *Item, id uuid.UUID, ctx *context) *Observation {
+	b.res.EventIDs[i] = id
+	o := b.observe(id, in, in.Encoded, i, ctx)
+	o.Own = true
+	return o
+}
+
+// retell adds an observation of what in tells of another call as well.
+func (b *batch) retell(id uuid.UUID, in *Item, carrier int) *Observation {
+	return b.observe(id, in, b.copyOf(in.Encoded), carrier, &context{})
+}
+
+// observe adds an observation of what in tells of a call, with the caller that
+// in and the ancestors of its span name. It stays where it is until the next
+// one is added: it is large, and made in its place.
+func (b *batch) observe(id uuid.UUID, in *Item, content Encoded, carrier int, ctx *context) *Observation {
+	if b.res.Observations == nil {
+		// As a rule one of each item that isn't around a call.
+		n := 0
+		for i := range b.items {
+			if k := b.items[i].Kind; k != genai.KindNone && k != genai.KindContext {
+				n++
+			}
+		}
+		b.res.Observations = make([]Observation, 0, n)
+	}
+	b.res.Observations = append(b.res.Observations, Observation{Content: content, Carrier: carrier})
+	o := &b.res.Observations[len(b.res.Observations)-1]
+	setRecord(&o.Record, id, in, b.signal)
+	tellWho(&o.Record, &in.Who, ctx)
+	return o
+}
+
 // call resolves a telling of a whole call.
 func (b *batch) call(i int, in *Item) {
 	src := b.source(in)
@@ -155,7 +193,7 @@ func (b *batch) call(i int, in *Item) {
 		b.w.addSource(c, src)
 		b.w.bindIDs(c, in.ResponseID, in.RequestID)
 		if in.Half != "" {
-			b.w.list(c, halfKey(in))
+			b.w.list(c, in.halfKey())
 		}
 		for _, id := range in.QuotedRequestIDs {
 			b.w.bind(c, makeKey("request", id))
@@ -165,12 +203,7 @@ func (b *batch) call(i int, in *Item) {
 		b.w.bind(c, anonymousKey(in))
 	}
 	c.told = true
-	b.res.EventIDs[i] = c.id
 
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
-	if isClaudeCode(in) {
-		b.claimTurn(c, in, &o)
-	}
 	var ctx context
 	if b.signal == SignalSpan {
 		b.w.ancestors(in.TraceID, in.ParentSpanID, &ctx)
@@ -181,11 +214,17 @@ func (b *batch) call(i int, in *Item) {
 		}
 		b.w.ancestors(in.TraceID, from, &ctx)
 	}
-	tellWho(&o.Record, &in.Who, &ctx)
+	var t *turn
+	if isClaudeCode(in) && in.PromptID != "" && b.signal == SignalLog {
+		t = b.enterTurn(c, in, true, i)
+	}
+	o := b.own(i, in, c.id, &ctx)
+	if t != nil {
+		b.tellPrompt(o, t, c, in)
+	}
 	if first {
 		c.own.add(&o.Record)
 	}
-	b.res.Observations = append(b.res.Observations, o)
 	if isClaudeCode(in) && b.signal == SignalSpan {
 		if t := b.w.traces[in.TraceID]; t != nil {
 			if n := t.node(in.ParentSpanID); n != nil && n.prompt != nil {
@@ -272,7 +311,7 @@ func (b *batch) find(in *Item, src *source) *call {
 		return b.claimPending(in)
 	}
 	if in.Half != "" {
-		for _, c := range w.under[halfKey(in)] {
+		for _, c := range w.under[in.halfKey()] {
 			if otherHalf(c, src) {
 				return c
 			}
@@ -336,9 +375,9 @@ func near(c *call, src *source) bool {
 
 // halfKey names what the two spans of one streamed call have in common when no
 // id links them: the client, the prompt.
-func halfKey(in *Item) key {
-	return makeKey("half", in.Who.Application, in.Scope, in.Encoded.PromptHash)
-}
+func halfKey(app, scope, promptHash string) key { return makeKey("half", app, scope, promptHash) }
+
+func (in *Item) halfKey() key { return halfKey(in.Who.Application, in.Scope, in.Encoded.PromptHash) }
 
 // otherHalf tells whether c is a call of which only the other half was told, at
 // the same time.
@@ -411,26 +450,30 @@ func lastEnd(c *call) int64 {
 	return t
 }
 
+// callOfSpan is the call that a span tells, opened when it isn't known yet.
+func (b *batch) callOfSpan(trace pcommon.TraceID, span pcommon.SpanID) *call {
+	k := spanKey(trace, span)
+	if c := b.w.byKey[k]; c != nil {
+		b.w.touch(c, b.now)
+		return c
+	}
+	c := b.w.newCall(eventID("span", k), b.now)
+	b.w.bind(c, k)
+	b.w.joinTrace(c, trace)
+	return c
+}
+
 // part keeps a message that is told apart from its call.
 func (b *batch) part(i int, in *Item) {
 	if !b.ownsSpan(in) {
 		b.uncorrelated(i, in)
 		return
 	}
-	span := in.SpanID
 	if in.OfParent {
 		b.partOfParent(i, in)
 		return
 	}
-	k := spanKey(in.TraceID, span)
-	c := b.w.byKey[k]
-	if c == nil {
-		c = b.w.newCall(eventID("span", k), b.now)
-		b.w.bind(c, k)
-		b.w.joinTrace(c, in.TraceID)
-	} else {
-		b.w.touch(c, b.now)
-	}
+	c := b.callOfSpan(in.TraceID, in.SpanID)
 	b.res.EventIDs[i] = c.id
 	c.more()
 	p := part{in: in.Interaction, digest: digest(in)}
@@ -462,23 +505,10 @@ func hasPart(parts []part, digest [16]byte) bool {
 
 // partOfParent is a span that tells more of its parent's call.
 func (b *batch) partOfParent(i int, in *Item) {
-	k := spanKey(in.TraceID, in.ParentSpanID)
-	c := b.w.byKey[k]
-	if c == nil {
-		c = b.w.newCall(eventID("span", k), b.now)
-		b.w.bind(c, k)
-		b.w.joinTrace(c, in.TraceID)
-	} else {
-		b.w.touch(c, b.now)
-	}
+	c := b.callOfSpan(in.TraceID, in.ParentSpanID)
 	b.w.bind(c, spanKey(in.TraceID, in.SpanID))
-	if in.ResponseID != "" {
-		b.w.bind(c, makeKey("response", in.ResponseID))
-	}
-	b.res.EventIDs[i] = c.id
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
-	tellWho(&o.Record, &in.Who, &context{})
-	b.res.Observations = append(b.res.Observations, o)
+	b.w.bindIDs(c, in.ResponseID, "")
+	b.own(i, in, c.id, &context{})
 }
 
 // all is what the call holds, and what it no longer holds of this request.
@@ -514,7 +544,8 @@ func (b *batch) joinParts() {
 			ins[i], digests[i] = p.in, p.digest
 		}
 		whole := NewItem(genai.Join(ins))
-		o := Observation{Record: newRecord(c.id, &whole, b.signal), Content: whole.Encoded, Carrier: jc.last, Own: true}
+		o := b.observe(c.id, &whole, whole.Encoded, jc.last, &context{})
+		o.Own = true
 		o.Record.Source.Digest = digestOf(digests)
 		o.Record.Source.Parts = len(parts)
 		if c.partsLost {
@@ -528,20 +559,16 @@ func (b *batch) joinParts() {
 		if len(whole.Content.Output) > 0 || whole.StopReason != "" {
 			o.Record.Status = audit.StatusSuccess
 		}
-		tellWho(&o.Record, &whole.Who, &context{})
-		b.res.Observations = append(b.res.Observations, o)
 	}
 }
 
 // uncorrelated is content of some call; it is kept as an activity of its own.
 func (b *batch) uncorrelated(i int, in *Item) {
-	d := digest(in)
-	id := eventID("digest", makeKey("digest", string(d[:])))
-	b.res.EventIDs[i] = id
-	o := Observation{Record: newRecord(id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o := b.own(i, in, uuid.Nil, &context{})
+	d := digestBytes(o.Record.Source.Digest)
+	o.Record.EventID = eventID("digest", makeKey("digest", string(d[:])))
 	o.Record.Kind = audit.KindActivity
-	tellWho(&o.Record, &in.Who, &context{})
-	b.res.Observations = append(b.res.Observations, o)
+	b.res.EventIDs[i] = o.Record.EventID
 }
 
 // context tells the calls of the request's traces of a user, session or address

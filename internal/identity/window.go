@@ -468,7 +468,7 @@ func (w *Window) addNode(in *Item) {
 	}
 	if n.prompt == nil && isClaudeCode(in) && len(in.Content.Messages) > 0 {
 		if size := in.Encoded.size(); w.heldSize+size <= w.opts.MaxContentBytes {
-			n.prompt, n.bytes = in, size
+			n.prompt, n.bytes = kept(in), size
 			w.heldSize += size
 		}
 	}
@@ -676,11 +676,21 @@ func (w *Window) dropTurn(t *turn) {
 	w.turnList.Remove(t.elem)
 }
 
+// hasPrompt tells whether what the user typed is known and at hand.
+func (t *turn) hasPrompt() bool { return t.prompt != nil && len(t.prompt.Content.Messages) > 0 }
+
+// kept is a copy of an item to keep: the item itself would keep all others of
+// its request alive.
+func kept(in *Item) *Item {
+	c := *in
+	return &c
+}
+
 // setPrompt keeps the turn's prompt while there is room for it.
 func (w *Window) setPrompt(t *turn, in *Item) {
 	size := in.Encoded.size()
 	if t.prompt == nil && w.heldSize+size <= w.opts.MaxContentBytes {
-		t.prompt, t.bytes = in, size
+		t.prompt, t.bytes = kept(in), size
 		w.heldSize += size
 	}
 }

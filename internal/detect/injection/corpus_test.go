@@ -1,0 +1,80 @@
+package injection
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func lines(t testing.TB, path string) (out []string) {
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for l := range strings.Lines(string(b)) {
+		if l = strings.TrimSuffix(l, "\n"); l != "" && !strings.HasPrefix(l, "# ") {
+			out = append(out, strings.ReplaceAll(l, `\n`, "\n"))
+		}
+	}
+	return out
+}
+
+// The wordings of the two files are our own; those of the public corpora are
+// judged by `make eval`.
+func TestAttacks(t *testing.T) {
+	kinds := map[string]string{"override": Override, "disclosure": Disclose, "persona": Persona, "template": Template, "exfiltration": Exfil, "tool": Abuse}
+	found, named, n := 0, 0, 0
+	for _, l := range lines(t, "testdata/attacks.txt") {
+		kind, text, ok := strings.Cut(l, " | ")
+		require.True(t, ok, l)
+		require.Contains(t, kinds, kind)
+		origin := User
+		if kind == "tool" || kind == "exfiltration" {
+			origin = Tool
+		}
+		n++
+		in := Inspect(text, Match(text), origin, Match)
+		if len(in.Findings) > 0 {
+			found++
+		} else {
+			t.Logf("missed: %s %q %v", kind, text, Explain(text, Match(text), origin))
+		}
+		for _, f := range in.Findings {
+			if f.Flag == kinds[kind] {
+				named++
+				break
+			}
+		}
+	}
+	t.Logf("%d of %d found, %d by their kind", found, n, named)
+	require.GreaterOrEqual(t, float64(found), 0.9*float64(n))
+	require.GreaterOrEqual(t, float64(named), 0.8*float64(n))
+}
+
+// These are of any kind, in wordings that the rules were not made for. The model
+// was trained with them: what it does without them the training command prints.
+func TestOtherWordings(t *testing.T) {
+	found, n := 0, 0
+	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt"} {
+		for _, l := range lines(t, p) {
+			n++
+			if len(Inspect(l, Match(l), User, Match).Findings) > 0 {
+				found++
+			} else {
+				t.Logf("missed: %q", l)
+			}
+		}
+	}
+	require.GreaterOrEqual(t, float64(found), 0.9*float64(n))
+}
+
+func TestHarmless(t *testing.T) {
+	for _, p := range []string{"testdata/harmless.txt", "testdata/harmless2.txt", "testdata/harmless3.txt"} {
+		for _, l := range lines(t, p) {
+			in := Inspect(l, Match(l), User, Match)
+			if len(in.Findings)+len(in.Obfuscation) > 0 {
+				t.Errorf("%q: %v %v", l, in.Findings, in.Obfuscation)
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package detect
+
+import "unsafe"
+
+// Numbers are found by their shape: a token is a stretch of ASCII letters and
+// digits, a number is one or more tokens of digits with one separator between
+// each. Boundaries are those of ASCII, so that a number that is glued to a
+// Korean particle or stands in Chinese text is seen.
+
+// Bounds of numbers.
+const (
+	maxDigits = 20 // of a number
+	maxToken  = 64 // bytes of a token that validators look at
+	maxGroups = 8
+)
+
+// fit is how well a value has the form of a kind of data.
+type fit uint8
+
+const (
+	noFit fit = iota
+	// weakFit is a form that much else has: it counts with context only.
+	weakFit
+	goodFit
+)
+
+// number is a stretch of digits in one or more groups.
+type number struct {
+	text       string
+	start, end int
+	digits     string // without separators
+	groups     []uint8
+	// sep is the separator, 0 for none; mixed is set when there are several.
+	sep   byte
+	mixed bool
+}
+
+// plain says whether the digits stand without separators.
+func (n *number) plain() bool { return len(n.groups) == 1 }
+
+// shape says whether the groups have these lengths.
+func (n *number) shape(lengths ...uint8) bool {
+	if len(n.groups) != len(lengths) || n.mixed {
+		return false
+	}
+	for i, l := range lengths {
+		if n.groups[i] != l {
+			return false
+		}
+	}
+	return true
+}
+
+// validator is a built-in matcher. Exactly one of its functions is set, which
+// says where it is tried.
+type validator struct {
+	// number is tried at every number with one of these counts of digits.
+	number func(n *number) fit
+	digits []int
+	// token is tried at every token with digits whose length is in
+	// [tokenMin, tokenMax]; it returns where the value is, which may reach
+	// beyond the token.
+	token              func(text string, start, end int) (int, int, fit)
+	tokenMin, tokenMax int
+	// run is tried at every token with digits. Like keyword it returns where
+	// the value is, empty if there is none, and its confidence without context.
+	run func(s *scanner, r *Rule, start, end int) (int, int, Confidence)
+	// at is tried at every '@'.
+	at func(text string, at int) (int, int, bool)
+	// keyword is tried at the rule's keywords.
+	keyword func(s *scanner, r *Rule, start, end int) (int, int, Confidence)
+	// checked values have a checksum or a structure that makes chance unlikely:
+	// they win over others that overlap.
+	checked bool
+	// long values are blocks of lines.
+	long bool
+}
+
+// numbersAt looks at the tokens with digits around the 8 bytes at a place.
+func (s *scanner) numbersAt(at int) {
+	t := s.text
+	// a number may have begun in the bytes before with a single digit
+	p := max(s.numbersDone, at-8)
+	to := min(at+8, len(t))
+	for p < to {
+		if !isDigit(t[p]) {
+			p++
+			continue
+		}
+		start := p
+		for start > s.numbersDone && isAlnum(t[start-1]) && p-start < 2*maxToken {
+			start--
+		}
+		end := p + 1
+		for end < len(t) && isAlnum(t[end]) {
+			end++
+		}
+		s.numbersDone = end
+		p = end
+		if start > 0 && isAlnum(t[start-1]) {
+			continue // the end of something long
+		}
+		s.token(start, end)
+	}
+}
+
+// token runs the matchers for a token with digits.
+func (s *scanner) token(start, end int) {
+	t := s.text
+	for _, r := range s.e.runs {
+		if a, b, c := r.validator.run(s, r, start, end); b > a {
+			s.emitAs(r, a, b, c)
+		}
+	}
+	if n := end - start; n <= maxToken {
+		for _, r := range s.e.tokens[n] {
+			if a, b, f := r.validator.token(t, start, end); f != noFit {
+				s.emitFit(r, a, b, f)
+			}
+		}
+	}
+	if end-start > maxDigits {
+		return
+	}
+	digits := &s.digits
+	for i := start; i < end; i++ {
+		if !isDigit(t[i]) {
+			return
+		}
+		digits[i-start] = t[i]
+	}
+	// the fraction of a decimal number, or one with thousands separators
+	if start >= 2 && (t[start-1] == '.' || t[start-1] == ',') && isDigit(t[start-2]) && !(t[start-1] == '.' && isDotted(t, start)) {
+		return
+	}
+	groups := &s.groups
+	n := &s.number // all of these are the scanner's: nothing keeps them
+	*n = number{text: t, start: start}
+	count, g, at := end-start, 1, end
+	groups[0] = uint8(count)
+	for {
+		n.end, n.digits, n.groups = at, unsafe.String(&digits[0], count), groups[:g]
+		if n.ends() {
+			for _, r := range s.e.numbers[count] {
+				if f := r.validator.number(n); f != noFit {
+					s.emitFit(r, n.start, n.end, f)
+				}
+			}
+		}
+		// one more group
+		if g == maxGroups || at+1 >= len(t) {
+			return
+		}
+		sep, next := t[at], at+1
+		switch sep {
+		case ' ', '-', '.', '/':
+		default:
+			return
+		}
+		if sep == ' ' && next+1 < len(t) && t[next] == '-' {
+			return
+		}
+		stop := next
+		for stop < len(t) && isDigit(t[stop]) && stop-next+count < maxDigits {
+			digits[count+stop-next] = t[stop]
+			stop++
+		}
+		if stop == next || stop < len(t) && isAlnum(t[stop]) {
+			return
+		}
+		if n.sep == 0 {
+			n.sep = sep
+		} else if n.sep != sep {
+			n.mixed = true
+		}
+		count += stop - next
+		groups[g] = uint8(stop - next)
+		g++
+		at = stop
+	}
+}
+
+// isDotted says whether the group of digits that starts at a place is part of
+// more than two with dots between them, so that the dot is no decimal point.
+func isDotted(t string, start int) bool {
+	dots := 1
+	for i := start - 2; i >= 0 && i > start-16; i-- {
+		switch {
+		case isDigit(t[i]):
+		case t[i] == '.':
+			dots++
+		default:
+			return dots > 1
+		}
+	}
+	i := start
+	for i < len(t) && isDigit(t[i]) {
+		i++
+	}
+	return dots > 1 || i+1 < len(t) && t[i] == '.' && isDigit(t[i+1])
+}
+
+// ends says whether the number may end where it does: not before another group
+// with the same separator, if that isn't a space, and not inside of a longer
+// code such as a UUID.
+func (n *number) ends() bool {
+	t := n.text
+	if n.end+1 < len(t) {
+		switch c := t[n.end]; c {
+		case '-', '/', '_', '+':
+			if isAlnum(t[n.end+1]) && (c == '-' && n.sep == '-' || c == '_') {
+				return false
+			}
+		case '.', ',':
+			if isDigit(t[n.end+1]) && (n.sep == 0 || n.sep == c) {
+				return false
+			}
+		}
+	}
+	if n.start >= 2 {
+		switch c := t[n.start-1]; c {
+		case '-':
+			if n.sep == '-' && isDigit(t[n.start-2]) {
+				return false
+			}
+			if inUUID(t, n.start) {
+				return false
+			}
+		case '.':
+			if n.sep == '.' && isDigit(t[n.start-2]) {
+				return false
+			}
+		case '$', '#':
+		}
+	}
+	if n.plain() && n.end < len(t) && t[n.end] == '-' && inUUID(t, n.start) {
+		return false
+	}
+	return true
+}
+
+// inUUID says whether the token at start is a group of a UUID.
+func inUUID(t string, start int) bool {
+	from := start
+	for from > 0 && start-from < 36 && (isHex(t[from-1]) || t[from-1] == '-') {
+		from--
+	}
+	to := start
+	for to < len(t) && to-from <= 36 && (isHex(t[to]) || t[to] == '-') {
+		to++
+	}
+	if to-from < 36 {
+		return false
+	}
+	u := t[from : from+36]
+	return u[8] == '-' && u[13] == '-' && u[18] == '-' && u[23] == '-'
+}
+
+// emitFit is emit for a form that may be weak.
+func (s *scanner) emitFit(r *Rule, start, end int, f fit) {
+	if f == weakFit {
+		s.emitAs(r, start, end, None)
+		return
+	}
+	s.emit(r, start, end)
+}

@@ -1,0 +1,657 @@
+package detect
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"slices"
+	"strings"
+)
+
+// Secrets that no fixed prefix tells: what stands where a key or a password is
+// given and looks as if a machine or a careful person had made it up.
+
+// placeholders are pieces of values that stand for a secret.
+var placeholders = []string{
+	"xxxx", "****", "....", "your_", "your-", "yourkey", "yourtoken", "youraccesstoken", "example", "placeholder", "changeme",
+	"change_me", "change-me", "redacted", "insert_", "insert-", "dummy", "notareal", "not-a-real", "not_a_real", "fakekey", "fake_",
+	"my_secret", "mysecret", "my-secret", "${", "{{", "}}", "$(", "<%", "process.env", "os.environ", "os.getenv", "getenv(", "env.get",
+	"secrets.", "vars.", "undefined", "todo", "foobar", "replace_", "replace-", "replaceme", "enter_", "somepass", "secret_here", "key_here",
+	"token_here", "goes_here", "goes-here", "____", "----",
+}
+
+// isPlaceholder says whether a value stands for a secret and is none.
+func isPlaceholder(v string) bool {
+	if v == "" {
+		return true
+	}
+	l := strings.ToLower(v)
+	if slices.ContainsFunc(placeholders, func(p string) bool { return strings.Contains(l, p) }) {
+		return true
+	}
+	switch l[0] {
+	case '<', '$', '%', '{', '[':
+		if len(l) > 1 && (l[len(l)-1] == '>' || l[len(l)-1] == '}' || l[len(l)-1] == '%' || l[len(l)-1] == ']' || l[0] == '$' && allWord(l[1:])) {
+			return true
+		}
+	}
+	// few different characters, or one run for most of it
+	var n [256]int
+	distinct, most := 0, 0
+	for i := range len(l) {
+		if n[l[i]] == 0 {
+			distinct++
+		}
+		n[l[i]]++
+		most = max(most, n[l[i]])
+	}
+	return len(l) >= 6 && distinct <= 2 || len(l) >= 8 && (distinct <= 3 || most*10 > len(l)*7)
+}
+
+func allWord(s string) bool {
+	for i := range len(s) {
+		if !isWordByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// commonPairs are pairs of letters that are frequent in words of Latin
+// languages. In words most pairs are, in random letters about one of four.
+var commonPairs = func() (t [26 * 26]bool) {
+	for _, p := range strings.Fields(`th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi
+		ri ro ic ne ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so rs un lo wa ge ie wh ee
+		wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am fi ci vi pl ig tu ev ld ry mp fe bl ab gh ty op wo sa ay ex ke ui
+		fr oo ag if ap ck gr od bo sp rd do uc bu ei ov by rm ep tt oc fa ef cu rn sc gi da yo cr cl du ga qu ue ff ba ey ls va um pp ua up lu go ht
+		ru ug ds lt pi rc rr eg au ck ew mu br bi pt ak pu ui rg ib tl ny ki rk ys ob mm fu ph og ms ye ud mb ip ub oi rl gu dr hr cc tw ft wn nu af
+		hu nn eo vo rv nf xp gn sm fl iz ok nl my gl aw ju oa eq sy sl ps lf nv je nk gg dg jo be ox`) {
+		t[int(p[0]-'a')*26+int(p[1]-'a')] = true
+	}
+	return t
+}()
+
+// wordy is the share of pairs of letters in s that are those of words, and the
+// number of pairs.
+func wordy(s string) (float64, int) {
+	common, pairs := 0, 0
+	for i := 1; i < len(s); i++ {
+		a, b := s[i-1]|0x20, s[i]|0x20
+		if !isLetter(s[i-1]) || !isLetter(s[i]) {
+			continue
+		}
+		pairs++
+		if commonPairs[int(a-'a')*26+int(b-'a')] {
+			common++
+		}
+	}
+	if pairs == 0 {
+		return 0, 0
+	}
+	return float64(common) / float64(pairs), pairs
+}
+
+type charClasses struct{ digits, lower, upper, other int }
+
+func classesOf(v string) (c charClasses) {
+	for i := range len(v) {
+		switch b := v[i]; {
+		case isDigit(b):
+			c.digits++
+		case isLower(b):
+			c.lower++
+		case isUpper(b):
+			c.upper++
+		default:
+			c.other++
+		}
+	}
+	return c
+}
+
+// looksRandom says whether a value of at least minimum bytes looks made by a
+// machine: letters and digits mixed, much entropy, and not words.
+func looksRandom(v string, minimum int) bool {
+	if len(v) < minimum || isPlaceholder(v) {
+		return false
+	}
+	c := classesOf(v)
+	letters := c.lower + c.upper
+	if c.other*3 > len(v) {
+		return false
+	}
+	if letters > 0 && len(v) >= 24 && allHex(v) {
+		return entropy(v) >= 2.5
+	}
+	if c.digits == 0 {
+		// letters only: both cases, mixed up as no name is, or most of the alphabet
+		w, pairs := wordy(v)
+		if len(v) >= 20 && c.other <= 1 && w < 0.55 && entropy(v) >= 3.9 {
+			return true
+		}
+		return len(v) >= 20 && c.lower > 3 && c.upper > 3 && pairs > 8 && w < 0.45 && entropy(v) >= 3.8 || len(v) >= 24 && c.upper == 0 && c.other == 0 && w < 0.4 && entropy(v) >= 3.3
+	}
+	if letters == 0 {
+		return c.other == 0 && len(v) >= 20 && entropy(v) >= 2.3 // shorter numbers are much else
+	}
+	e := entropy(v)
+	if allHex(v) {
+		return e >= 2.5
+	}
+	if e < 2.8 {
+		return false
+	}
+	// names with a number in them, versions, paths, dates
+	w, pairs := wordy(v)
+	if pairs >= 5 && w > 0.62 && c.digits*4 < len(v) {
+		return false
+	}
+	if strings.Count(v, "/") > 1 && pairs >= 6 && w > 0.5 {
+		return false
+	}
+	return c.digits >= 2 || len(v) >= 24 && w < 0.5
+}
+
+func isValueByte(c byte) bool {
+	return isAlnum(c) || strings.IndexByte("_-+/=.~:%", c) >= 0
+}
+
+func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
+
+// fillers are words that may stand between the name of a secret and its value.
+var fillers = map[string]bool{
+	"is": true, "key": true, "keys": true, "token": true, "tokens": true, "secret": true, "access": true, "api": true, "id": true,
+	"value": true, "bearer": true, "basic": true, "private": true, "public": true, "client": true, "the": true, "string": true,
+	"to": true, "for": true, "as": true, "ist": true, "est": true, "es": true, "est:": true, "prod": true, "production": true, "live": true,
+	"test": true, "auth": true, "apikey": true, "master": true, "new": true, "be": true, "was": true, "set": true, "here": true, "my": true,
+}
+
+// hashWords are words before values that are no secrets.
+var hashWords = map[string]bool{
+	"commit": true, "sha": true, "hash": true, "digest": true, "checksum": true, "revision": true, "fingerprint": true, "etag": true,
+	"uuid": true, "guid": true, "trace": true, "span": true, "request": true, "version": true, "build": true, "image": true, "at": true,
+}
+
+// assignment is a value that follows a word such as token: within the next
+// bytes, with nothing but signs and a few words between.
+func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	// the rest of the name: api_key_v2, tokenValue
+	i := end
+	for i < len(t) && i-end < 24 && isWordByte(t[i]) {
+		i++
+	}
+	rest := i - end
+	if rest >= 16 {
+		// the value itself is glued to the name
+		from := start
+		for from > 0 && start-from < 32 && isWordByte(t[from-1]) {
+			from--
+		}
+		if !isPlaceholder(t[from:i]) && (i < len(t) && isWordByte(t[i]) || looksRandom(t[end:i], 16)) {
+			i = end
+		}
+	}
+	minimum := max(r.Length, 16)
+	weak := minimum > 16 // the word alone says little
+	lines, words, op, unknown := 0, 0, false, false
+	limit := min(len(t), i+56)
+	for i < limit {
+		c := t[i]
+		if c == '\n' {
+			if lines++; lines > 1 {
+				return 0, 0, None
+			}
+		}
+		if c == '(' && i+1 < len(t) && (isLetter(t[i+1]) || t[i+1] == ')') || c == ';' || c == '$' && i+1 < len(t) && (t[i+1] == '{' || t[i+1] == '(') {
+			return 0, 0, None
+		}
+		op = op || c == '=' || c == ':' || c == '>' || c == ',' && isQuote(t[i-1])
+		if c == '-' && strings.HasPrefix(t[i:], "-----") || c == '@' {
+			return 0, 0, None // the body of a block that has a rule of its own; what is pinned
+		}
+		if !isValueByte(c) {
+			i++
+			continue
+		}
+		// a value begins with a letter or digit, or one of the few signs
+		if !isAlnum(c) && c != '_' && c != '/' && c != '+' {
+			i++
+			continue
+		}
+		j := i
+		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
+			j++
+		}
+		stop := j
+		for stop > i && strings.IndexByte(".:-", t[stop-1]) >= 0 {
+			stop--
+		}
+		v := t[i:stop]
+		if j < len(t) && t[j] == '(' {
+			return 0, 0, None // a call
+		}
+		if looksRandom(v, minimum) && !isReference(v) || op && len(v) >= 14 && len(v) < minimum && (!weak || len(v) >= 16) && looksToken(v) {
+			return i, stop, r.conf
+		}
+		known := fillers[strings.ToLower(strings.Trim(v, "_-:=.+/"))]
+		if !known && !weak && !unknown && len(v) <= 12 && allLetters(v) && !hashWords[strings.ToLower(v)] {
+			unknown, known = true, true // one word of the sentence: the token for Heron is …
+			minimum = max(minimum, 20)
+		}
+		if words++; words > 3 || !known {
+			// name=value glued together
+			if k := strings.LastIndexAny(v, "=:"); k > 0 && k < len(v)-1 && words <= 3 && looksRandom(v[k+1:], minimum) && !isReference(v[k+1:]) {
+				return i + k + 1, stop, r.conf
+			}
+			return 0, 0, None
+		}
+		i = j
+	}
+	return 0, 0, None
+}
+
+// looksToken is looksRandom for shorter values, which an operator must stand
+// before.
+func looksToken(v string) bool {
+	c := classesOf(v)
+	w, pairs := wordy(v)
+	return c.other == 0 && c.digits >= 3 && c.lower+c.upper >= 3 && (w <= 0.5 || pairs < 5 || c.digits*2 >= len(v)) &&
+		entropy(v) >= 2.9 && !isPlaceholder(v)
+}
+
+// isReference says whether a value names something: a URL, a path, a file, an
+// identifier with dots, a version, a time.
+func isReference(v string) bool {
+	if strings.Contains(v, "://") || strings.HasPrefix(v, "//") || strings.HasPrefix(v, "./") || strings.HasPrefix(v, "../") || strings.Contains(v, "::") {
+		return true
+	}
+	if strings.HasPrefix(v, "arn:") || strings.HasPrefix(v, "sha256:") || strings.HasPrefix(v, "sha1:") || strings.HasPrefix(v, "sha512-") || strings.HasPrefix(v, "sha256-") || strings.HasPrefix(v, "projects/") {
+		return true
+	}
+	if i := strings.LastIndexByte(v, '.'); i > 0 && len(v)-i <= 6 && isLetter(v[len(v)-1]) {
+		if w, pairs := wordy(v[:i]); pairs > 3 && w > 0.5 {
+			return true // a file
+		}
+	}
+	if dotted(v) {
+		return true
+	}
+	// 2024-01-31T12:00:00Z
+	return len(v) >= 16 && isDigit(v[0]) && len(v) > 10 && v[4] == '-' && v[7] == '-' && (v[10] == 'T' || v[10] == ' ')
+}
+
+// dotted says whether v is names with dots between: obj.field, host.domain.
+func dotted(v string) bool {
+	parts := strings.Split(v, ".")
+	if len(parts) < 2 || len(parts) > 6 {
+		return false
+	}
+	words := 0
+	for _, p := range parts {
+		if p == "" || len(p) > 24 {
+			return false
+		}
+		if w, pairs := wordy(p); pairs >= 2 && w > 0.6 && len(p) < 16 {
+			words++
+		}
+	}
+	return words*2 >= len(parts)
+}
+
+// password is what follows a word such as password: with a sign or a verb
+// between and not a word of the language or of code.
+func password(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	i := end
+	// the rest of the name
+	for i < len(t) && i-end < 20 && (isAlnum(t[i]) || t[i] == '_') {
+		i++
+	}
+	if i-end > 0 && i < len(t) && (t[i] == ' ' || t[i] == '\n') && isLower(t[end]) {
+		// a longer word in a sentence
+		if w := strings.ToLower(t[end:i]); w == "less" || w == "s" || strings.HasPrefix(w, "d") {
+			return 0, 0, None
+		}
+	}
+	op, quote := byte(0), byte(0)
+	gap := i
+	for i < len(t) && i-gap < 12 {
+		c := t[i]
+		switch {
+		case c == '=' || c == ':' || c == '>' && i > 0 && (t[i-1] == '=' || t[i-1] == '-' || op == 0):
+			op = c
+		case c == '"' || c == '\'' || c == '`':
+			if op != 0 || i > gap && t[i-1] == ' ' {
+				quote = c
+			}
+		case c == ' ' || c == '\t' || c == '*' || c == ')' || c == ']':
+		default:
+			goto value
+		}
+		i++
+		if quote != 0 {
+			break
+		}
+	}
+value:
+	if op == 0 && quote == 0 {
+		// words: "password is X", 비밀번호는 X
+		k := i
+		for k < len(t) && k-i < 12 && (isLower(t[k]) || t[k] >= 0x80) {
+			k++
+		}
+		switch w := t[i:k]; w {
+		case "is", "was", "ist", "est", "es", "é", "wäre", "lautet", "to", "는", "은", "이", "가", "를", "을", "です", "は", "是", "为":
+		default:
+			if k == i || w[0] < 0x80 {
+				// glued: PASSWORD$j5KvPo^Y
+				if i == end && i < len(t) && start > 0 && strings.IndexByte("|=;", t[start-1]) >= 0 {
+					k = i
+					break
+				}
+				return 0, 0, None
+			}
+			return 0, 0, None
+		}
+		i = k
+		for i < len(t) && strings.IndexByte(" :\"'`", t[i]) >= 0 && i-k < 4 {
+			if t[i] != ' ' && t[i] != ':' {
+				quote = t[i]
+			}
+			i++
+		}
+	}
+	j := i
+	for j < len(t) && j-i < 128 && t[j] > ' ' && t[j] < 0x7f {
+		if quote != 0 && t[j] == quote {
+			break
+		}
+		if quote == 0 && (t[j] == ',' || t[j] == ';' || t[j] == '"' || t[j] == '\'' || t[j] == '<' || t[j] == '|' || t[j] == '&' && op == '=' || t[j] == '`') {
+			break
+		}
+		j++
+	}
+	if quote != 0 && (j == len(t) || t[j] != quote) && j < len(t) && t[j] != ' ' {
+		return 0, 0, None
+	}
+	v := t[i:j]
+	if quote == 0 {
+		v = strings.TrimRight(v, ".)]}")
+	}
+	if !looksPassword(v, quote != 0) {
+		return 0, 0, None
+	}
+	return i, i + len(v), r.conf
+}
+
+// looksPassword says whether a value looks as people's and machines' passwords
+// do: at least two kinds of characters, no code and no placeholder.
+func looksPassword(v string, quoted bool) bool {
+	if len(v) < 6 || len(v) > 100 || isPlaceholder(v) || isReference(v) {
+		return false
+	}
+	c := classesOf(v)
+	kinds := 0
+	for _, n := range []int{c.digits, c.lower, c.upper, c.other} {
+		if n > 0 {
+			kinds++
+		}
+	}
+	// code: calls, fields, indexes, joined strings
+	if v[0] == '+' || v[0] == '.' {
+		return false
+	}
+	if i := strings.IndexByte(v, '('); i > 0 && strings.Trim(v[:i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") == "" && i > 3 {
+		return false
+	}
+	if strings.ContainsAny(v, "()[]{}") && (!quoted && c.digits+c.upper < 3 || strings.Contains(v, "()")) {
+		return false
+	}
+	w, pairs := wordy(v)
+	if c.other > 0 && c.digits == 0 && !strings.ContainsAny(v, "!@#$%^&*?+~") {
+		return false // snake_case, kebab-case, dotted
+	}
+	if c.digits == 0 && c.upper == 0 {
+		return c.other > 0 && quoted || c.other > 1
+	}
+	if c.digits == 0 && c.other == 0 {
+		return pairs > 5 && w < 0.4
+	}
+	if kinds == 1 {
+		return quoted && c.digits == len(v) && len(v) <= 12 && !sequential(v)
+	}
+	// identifiers with a number: sha256, user1, md5_hash
+	if c.digits <= 1 && c.other == 0 && c.upper == 0 && w > 0.7 && !quoted {
+		return false
+	}
+	return true
+}
+
+// urlPassword is a URL with a user's password in it, around an '@'.
+func urlPassword(t string, at int) (int, int, bool) {
+	from := max(0, at-256)
+	i := strings.LastIndex(t[from:at], "://")
+	if i < 0 {
+		return 0, 0, false
+	}
+	auth := t[from+i+3 : at]
+	user, pass, ok := strings.Cut(auth, ":")
+	if !ok || len(pass) < 3 || strings.ContainsAny(auth, " \t\r\n\"'<>`/?#@") && !strings.ContainsAny(auth, "/@#") || strings.ContainsAny(auth, " \t\r\n\"'<>`") {
+		return 0, 0, false
+	}
+	if strings.ContainsAny(user, "/?#") || strings.ContainsAny(auth, "/") && strings.Contains(auth, "//") {
+		return 0, 0, false
+	}
+	if j := strings.IndexByte(pass, '/'); j >= 0 && allDigits(pass[:j]) {
+		return 0, 0, false // a port and a path
+	}
+	if isPlaceholder(pass) || isPlaceholder(user) && user != "" {
+		return 0, 0, false
+	}
+	switch strings.ToLower(pass) {
+	case "pass", "password", "passwd", "pwd", "secret", "token", "pw", "user", "key", "apikey", "port", "test":
+		return 0, 0, false
+	}
+	start := from + i
+	for start > 0 && (isAlnum(t[start-1]) || t[start-1] == '+' || t[start-1] == '-' || t[start-1] == '.') && from+i-start < 32 {
+		start--
+	}
+	if start == from+i {
+		return 0, 0, false
+	}
+	end := at + 1
+	for end < len(t) && end-at < 256 && (isAlnum(t[end]) || strings.IndexByte(".-:/_,?=&%", t[end]) >= 0) {
+		end++
+	}
+	for end > at && strings.IndexByte(".,?:", t[end-1]) >= 0 {
+		end--
+	}
+	if end <= at+1 || !isAlnum(t[at+1]) && t[at+1] != '[' {
+		return 0, 0, false
+	}
+	return start, end, true
+}
+
+// jwt is a JSON web token: two or three parts of base64url of which the first is
+// a header (RFC 7515).
+func jwt(s *scanner, r *Rule, start, _ int) (int, int, Confidence) {
+	t := s.text
+	if start > 0 && (isWordByte(t[start-1]) || t[start-1] == '-' || t[start-1] == '.') || !strings.HasPrefix(t[start:], "ey") {
+		return 0, 0, None
+	}
+	var ends [5]int
+	i, parts := start, 0
+	for parts < len(ends) {
+		j := i
+		for j < len(t) && j-i < 3000 && (isWordByte(t[j]) || t[j] == '-' || t[j] == '=') {
+			j++
+		}
+		if j == i && parts != 1 {
+			break
+		}
+		ends[parts] = j
+		parts++
+		if j >= len(t) || t[j] != '.' {
+			break
+		}
+		i = j + 1
+	}
+	if parts < 2 || ends[1]-ends[0] < 5 {
+		return 0, 0, None
+	}
+	if !jsonPart(t[start:ends[0]], "alg", "typ", "enc", "kid") {
+		return 0, 0, None
+	}
+	return start, ends[parts-1], r.conf
+}
+
+// jsonPart says whether p is base64url of an object with one of the members.
+func jsonPart(p string, members ...string) bool {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(p, "="))
+	if err != nil {
+		return false
+	}
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(b, &m); err != nil {
+		return false
+	}
+	for _, k := range members {
+		if _, ok := m[k]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// discordToken is a bot's token: its id in base64, a time, a signature. The id
+// is a number, so that its base64 begins with M, N or O.
+func discordToken(t string, start, end int) (int, int, fit) {
+	if n := end - start; n != 24 && n != 26 {
+		return 0, 0, noFit // the base64 of 17 to 19 digits
+	}
+	if t[start] < 'M' || t[start] > 'O' || end >= len(t) || t[end] != '.' || start > 0 && (t[start-1] == '.' || t[start-1] == '_' || t[start-1] == '-') {
+		return 0, 0, noFit
+	}
+	part := func(i int) int {
+		j := i
+		for j < len(t) && j-i < 48 && (isWordByte(t[j]) || t[j] == '-') {
+			j++
+		}
+		return j
+	}
+	middle := part(end + 1)
+	if middle-end-1 != 6 || middle >= len(t) || t[middle] != '.' {
+		return 0, 0, noFit
+	}
+	stop := part(middle + 1)
+	if n := stop - middle - 1; n < 27 || n > 40 || isPlaceholder(t[start:stop]) {
+		return 0, 0, noFit
+	}
+	return start, stop, goodFit
+}
+
+// maxKeyBlock bounds a private key in text.
+const maxKeyBlock = 16 << 10
+
+// privateKey is a PEM or OpenPGP block with a private key in it; the keyword is
+// the end of the block's first line.
+func privateKey(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	from := strings.LastIndex(t[max(0, start-40):end], "-----BEGIN")
+	if from < 0 {
+		return 0, 0, None
+	}
+	from += max(0, start-40)
+	head := strings.IndexByte(t[end:min(len(t), end+24)], '-')
+	if head < 0 {
+		return 0, 0, None
+	}
+	body := end + head
+	for body < len(t) && t[body] == '-' {
+		body++
+	}
+	limit := min(len(t), body+maxKeyBlock)
+	stop := limit
+	// up to the next line of dashes: no byte is looked at for two blocks
+	if i := strings.Index(t[body:limit], "-----"); i >= 0 {
+		stop, limit = body+i, body+i
+	}
+	if strings.HasPrefix(t[stop:], "-----END") {
+		if j := strings.Index(t[stop+8:min(len(t), stop+64)], "-----"); j >= 0 {
+			limit = stop + 8 + j + 5
+		}
+	} else {
+		// without an end: as far as it is base64
+		stop = body
+		for stop < limit && (isAlnum(t[stop]) || strings.IndexByte("+/=\\ \r\n\t:,-", t[stop]) >= 0) {
+			stop++
+		}
+		limit = stop
+	}
+	content := t[body:stop]
+	n := 0
+	for i := range len(content) {
+		if isAlnum(content[i]) || content[i] == '+' || content[i] == '/' {
+			n++
+		}
+	}
+	if n < 32 || strings.Contains(content, "...") || isPlaceholder(content[:min(len(content), 64)]) && n < 128 {
+		return 0, 0, None
+	}
+	return from, limit, r.conf
+}
+
+const base58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+// base58Check says whether d is a Bitcoin address with a valid checksum.
+func base58Check(d string) bool {
+	v := new(big.Int)
+	for i := range len(d) {
+		k := strings.IndexByte(base58, d[i])
+		if k < 0 {
+			return false
+		}
+		v.Mul(v, big.NewInt(58))
+		v.Add(v, big.NewInt(int64(k)))
+	}
+	b := v.Bytes()
+	if len(b) > 25 {
+		return false
+	}
+	b = append(make([]byte, 25-len(b)), b...)
+	h := sha256.Sum256(b[:21])
+	h = sha256.Sum256(h[:])
+	return string(h[:4]) == string(b[21:])
+}
+
+// sourceCode is a line of code: the keyword begins it and it ends as
+// statements do.
+func sourceCode(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	i := start
+	for i > 0 && start-i < 64 && (t[i-1] == ' ' || t[i-1] == '\t') {
+		i--
+	}
+	if i > 0 && t[i-1] != '\n' {
+		return 0, 0, None
+	}
+	stop := strings.IndexByte(t[end:min(len(t), end+200)], '\n')
+	if stop < 0 {
+		stop = min(len(t), end+200) - end
+	}
+	line := strings.TrimRight(t[start:end+stop], " \t\r")
+	if line == "" {
+		return 0, 0, None
+	}
+	switch line[len(line)-1] {
+	case '{', ';', ':', ')', ',', '>', '"', '(', '}', '\'':
+		return start, start + len(line), r.conf
+	}
+	if strings.HasPrefix(line, "import ") || strings.HasPrefix(line, "package ") || strings.HasPrefix(line, "return ") && strings.ContainsAny(line, "()[].") ||
+		strings.Contains(line, " = ") || strings.Contains(line, " := ") || strings.HasPrefix(line, "#include") || strings.HasPrefix(line, "#!/") {
+		return start, start + len(line), r.conf
+	}
+	return 0, 0, None
+}

@@ -172,6 +172,7 @@ func (r *Record) PutAttributes(m pcommon.Map) {
 		for _, d := range r.Detections {
 			e := s.AppendEmpty().SetEmptyMap()
 			e.PutStr("type", d.Type)
+			e.PutStr("rule", d.Rule)
 			e.PutInt("count", d.Count)
 			e.PutStr("confidence", d.Confidence)
 		}
@@ -249,7 +250,7 @@ func (r *Record) setListAttribute(k string, s pcommon.Slice) {
 		switch k {
 		case "audit.detections":
 			r.Detections = append(r.Detections, Detection{
-				Type: mapStr(m, "type"), Count: mapInt(m, "count"), Confidence: mapStr(m, "confidence"),
+				Type: mapStr(m, "type"), Rule: mapStr(m, "rule"), Count: mapInt(m, "count"), Confidence: mapStr(m, "confidence"),
 			})
 		case "audit.unparsed":
 			r.Unparsed = append(r.Unparsed, Unparsed{

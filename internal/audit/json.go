@@ -167,6 +167,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 			w.first = true
 			w.str("confidence", d.Confidence)
 			w.int("count", d.Count)
+			w.str("rule", d.Rule)
 			w.str("type", d.Type)
 			w.close()
 		}
@@ -449,7 +450,7 @@ func (r *Record) setMember(k string, v jcs.Value) error {
 				return errWrongType
 			}
 			r.Detections = append(r.Detections, Detection{
-				Type: e.Get("type").Str(), Count: n, Confidence: e.Get("confidence").Str(),
+				Type: e.Get("type").Str(), Rule: e.Get("rule").Str(), Count: n, Confidence: e.Get("confidence").Str(),
 			})
 		}
 	case "unparsed":

@@ -235,7 +235,7 @@ func (r *Record) weighContent(e *Record, ranks *contentRanks) {
 
 func mergeDetections(have, more []Detection) []Detection {
 	for _, d := range more {
-		i := slices.IndexFunc(have, func(h Detection) bool { return h.Type == d.Type })
+		i := slices.IndexFunc(have, func(h Detection) bool { return h.Type == d.Type && h.Rule == d.Rule })
 		switch {
 		case i < 0:
 			have = append(have, d)
@@ -243,7 +243,7 @@ func mergeDetections(have, more []Detection) []Detection {
 			have[i] = d
 		}
 	}
-	slices.SortFunc(have, func(a, b Detection) int { return cmp.Compare(a.Type, b.Type) })
+	slices.SortFunc(have, func(a, b Detection) int { return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Rule, b.Rule)) })
 	return have
 }
 

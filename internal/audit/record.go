@@ -75,9 +75,10 @@ const FlagIncomplete = "record.incomplete"
 // FlagUnparsed marks a record with content that was there and could not be read.
 const FlagUnparsed = "content.unparsed"
 
-// Detection is a kind of data found in the content. It never holds the value.
+// Detection is a kind of data that a rule found in the content. It never holds the value.
 type Detection struct {
 	Type       string
+	Rule       string
 	Count      int64
 	Confidence string
 }

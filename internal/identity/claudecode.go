@@ -18,6 +18,7 @@ func (b *batch) tellPrompt(o *Observation, t *turn, c *call, in *Item) {
 	if t.hasPrompt() && !c.adopted && len(in.Content.Messages) == 0 {
 		prompt := b.copyOf(t.prompt.Encoded)
 		o.Content.System, o.Content.Input = prompt.System, prompt.Input
+		o.Conversation.System, o.Conversation.Messages = t.prompt.Content.System, t.prompt.Content.Messages
 		if c.typed == "" {
 			c.typed = promptOf(t, c)
 		}

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/conversation"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
 
@@ -25,6 +26,9 @@ type Observation struct {
 	Record audit.Record
 	// Content goes to the content store with the entry; empty when none is told.
 	Content Encoded
+	// Conversation is what Content encodes, also where Content is left out for want
+	// of room. It is to be read only, and not to be kept.
+	Conversation conversation.Conversation
 	// Carrier is the place, in the request, of the span or log record that the
 	// observation rides on.
 	Carrier int
@@ -170,7 +174,7 @@ func (b *batch) observe(id uuid.UUID, in *Item, content Encoded, carrier int, ct
 		}
 		b.res.Observations = make([]Observation, 0, n)
 	}
-	b.res.Observations = append(b.res.Observations, Observation{Content: content, Carrier: carrier})
+	b.res.Observations = append(b.res.Observations, Observation{Content: content, Conversation: in.Content, Carrier: carrier})
 	o := &b.res.Observations[len(b.res.Observations)-1]
 	setRecord(&o.Record, id, in, b.signal)
 	tellWho(&o.Record, &in.Who, ctx)

@@ -237,6 +237,22 @@ func (v Value) Str() string {
 	return v.s
 }
 
+// Plain returns the text of a string when it is at hand without its being made.
+func (v Value) Plain() (string, bool) {
+	return v.s, v.kind == KindString && v.form < literal
+}
+
+// AppendStr appends the text of a string, and nothing for other kinds.
+func (v Value) AppendStr(dst []byte) []byte {
+	switch {
+	case v.kind != KindString:
+		return dst
+	case v.form >= literal:
+		return appendUnescaped(dst, v.s)
+	}
+	return append(dst, v.s...)
+}
+
 // maxEscape is how many bytes of a literal stand for one of its text at the most.
 const maxEscape = len(`\u0041`)
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // What can be wrong with a text. Errors of Parse wrap one of these and tell the
@@ -378,23 +379,25 @@ func (p *parser) key() (string, error) {
 
 // unescape returns the text of a literal that Parse has read. It is shorter.
 func unescape(raw string) string {
-	var b strings.Builder
-	b.Grow(len(raw))
+	text := appendUnescaped(make([]byte, 0, len(raw)), raw)
+	if len(text) < len(raw)/2 {
+		return string(text) // Chinese told as \uXXXX: don't keep twice of what it takes
+	}
+	return unsafe.String(unsafe.SliceData(text), len(text))
+}
+
+func appendUnescaped(dst []byte, raw string) []byte {
 	i := 0
 	for {
 		end, _ := run(raw, i)
-		b.WriteString(raw[i:end])
+		dst = append(dst, raw[i:end]...)
 		if end == len(raw) {
-			break
+			return dst
 		}
 		r, width, _ := readEscape(raw[end:])
-		b.WriteRune(r)
+		dst = utf8.AppendRune(dst, r)
 		i = end + width
 	}
-	if b.Len() < len(raw)/2 {
-		return strings.Clone(b.String()) // Chinese told as \uXXXX: don't keep twice of what it takes
-	}
-	return b.String()
 }
 
 var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}

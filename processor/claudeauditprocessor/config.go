@@ -3,6 +3,7 @@ package claudeauditprocessor
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/config/configopaque"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/detect"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 	"github.com/claudeaudit/claudeaudit/internal/identity"
 	"github.com/claudeaudit/claudeaudit/internal/pseudonym"
@@ -61,6 +63,10 @@ type Config struct {
 	IPAddress IPAddressConfig `mapstructure:"ip_address"`
 	// Classification gives each record its data class.
 	Classification ClassificationConfig `mapstructure:"classification"`
+	// Detection looks for sensitive data and attacks in the content.
+	Detection DetectionConfig `mapstructure:"detection"`
+	// Policies are the company's own flags.
+	Policies []PolicyConfig `mapstructure:"policies"`
 	// IdentityWindow bounds what is remembered to join tellings of one call.
 	IdentityWindow WindowConfig `mapstructure:"identity_window"`
 	// Limits bound what is read of one span or log record.
@@ -87,11 +93,13 @@ type IPAddressConfig struct {
 	KeyFile string `mapstructure:"key_file"`
 }
 
-// ClassificationConfig gives a data class by conditions.
+// ClassificationConfig gives a data class by conditions. What detection finds
+// raises it.
 type ClassificationConfig struct {
-	// Default is the class of a record that no rule applies to; INTERNAL by default.
+	// Default is the class of a record that no rule applies to and in which nothing
+	// was found; INTERNAL by default.
 	Default string `mapstructure:"default"`
-	// Rules raise the class. The highest that applies counts.
+	// Rules give a class. The highest that applies counts.
 	Rules []ClassificationRule `mapstructure:"rules"`
 }
 
@@ -101,6 +109,38 @@ type ClassificationRule struct {
 	Level string `mapstructure:"level"`
 	// Conditions are OTTL conditions over the span or log record, with the
 	// record in its audit.* attributes and the content in gen_ai.*.
+	Conditions []string `mapstructure:"conditions"`
+}
+
+// DetectionConfig says what is looked for in prompts and responses.
+type DetectionConfig struct {
+	// Enabled is true by default.
+	Enabled bool `mapstructure:"enabled"`
+	// RuleFiles are added to the built-in rules: a rule whose id is there already
+	// replaces it.
+	RuleFiles []string `mapstructure:"rule_files"`
+	// BuiltinRules is true by default.
+	BuiltinRules bool `mapstructure:"builtin_rules"`
+	// Disable lists ids of rules and taxonomy steps, or their prefixes with ".*".
+	Disable []string `mapstructure:"disable"`
+	// Injection looks for prompt injection and obfuscation; true by default.
+	Injection bool `mapstructure:"injection"`
+	// MaxBytes bounds the text of one observation that is looked at; default 16 MiB.
+	MaxBytes int `mapstructure:"max_bytes"`
+	// CacheBytes bounds what is remembered of texts that come again; default 16
+	// MiB, 0 is nothing.
+	CacheBytes int `mapstructure:"cache_bytes"`
+	// ReloadInterval is how often the rule files are looked at for changes;
+	// default 10s.
+	ReloadInterval time.Duration `mapstructure:"reload_interval"`
+}
+
+// PolicyConfig gives a flag to the records that one of its conditions applies to.
+type PolicyConfig struct {
+	// Flag is the policy's name, given to records as "policy.<flag>".
+	Flag string `mapstructure:"flag"`
+	// Conditions are OTTL conditions as those of ClassificationRule; they see the
+	// classification too.
 	Conditions []string `mapstructure:"conditions"`
 }
 
@@ -136,6 +176,10 @@ func createDefaultConfig() component.Config {
 		UserID:         UserIDConfig{Pseudonymize: PseudonymizeNone},
 		IPAddress:      IPAddressConfig{Mask: pseudonym.MaskTruncate},
 		Classification: ClassificationConfig{Default: audit.Internal},
+		Detection: DetectionConfig{
+			Enabled: true, BuiltinRules: true, Injection: true,
+			MaxBytes: detect.DefaultMaxBytes, CacheBytes: detect.DefaultCacheBytes, ReloadInterval: 10 * time.Second,
+		},
 		IdentityWindow: WindowConfig{MaxCalls: 100_000, MaxSpans: 100_000, MaxContentBytes: 64 << 20, TTL: 24 * time.Hour},
 		Limits:         LimitsConfig{MaxContentBytes: lim.MaxContentBytes},
 	}
@@ -172,16 +216,22 @@ func (c *Config) Validate() error {
 		if audit.ClassificationLevel(r.Level) == 0 {
 			bad(key+"::level", "must be one of %s, is %q", levels, r.Level)
 		}
-		if len(r.Conditions) == 0 {
-			bad(key+"::conditions", "must have at least one OTTL condition")
-		}
-		for j, cond := range r.Conditions {
-			if err := checkCondition(cond); err != nil {
-				bad(fmt.Sprintf("%s::conditions[%d]", key, j), "must be an OTTL condition over a span or a log record: %w", err)
-			}
-		}
+		errs = append(errs, checkConditions(key, r.Conditions)...)
 	}
-	w, l := &c.IdentityWindow, &c.Limits
+	for i, pol := range c.Policies {
+		key := fmt.Sprintf("policies[%d]", i)
+		if !policyFlag.MatchString(pol.Flag) {
+			bad(key+"::flag", "must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, is %q", pol.Flag)
+		}
+		errs = append(errs, checkConditions(key, pol.Conditions)...)
+	}
+	w, l, d := &c.IdentityWindow, &c.Limits, &c.Detection
+	if d.CacheBytes < 0 {
+		bad("detection::cache_bytes", "must be 0 or greater")
+	}
+	if d.ReloadInterval < minReload {
+		bad("detection::reload_interval", "must be %s or longer", minReload)
+	}
 	for _, b := range []struct {
 		key string
 		ok  bool
@@ -190,6 +240,7 @@ func (c *Config) Validate() error {
 		{"identity_window::max_spans", w.MaxSpans > 0},
 		{"identity_window::max_content_bytes", w.MaxContentBytes > 0},
 		{"limits::max_content_bytes", l.MaxContentBytes > 0},
+		{"detection::max_bytes", d.MaxBytes > 0},
 	} {
 		if !b.ok {
 			bad(b.key, "must be greater than 0")
@@ -199,6 +250,25 @@ func (c *Config) Validate() error {
 		bad("identity_window::ttl", "must be a positive duration such as 24h")
 	}
 	return errors.Join(errs...)
+}
+
+// minReload is the shortest time between looks at the rule files.
+const minReload = time.Second
+
+// policyFlag is what a policy may be called.
+var policyFlag = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+func checkConditions(key string, conditions []string) []error {
+	if len(conditions) == 0 {
+		return []error{fmt.Errorf("%s::conditions: must have at least one OTTL condition", key)}
+	}
+	var errs []error
+	for i, c := range conditions {
+		if err := checkCondition(c); err != nil {
+			errs = append(errs, fmt.Errorf("%s::conditions[%d]: must be an OTTL condition over a span or a log record: %w", key, i, err))
+		}
+	}
+	return errs
 }
 
 // checkKey checks the key of a block, which it needs for one of its ways only.
@@ -216,6 +286,17 @@ func checkKey(block string, key configopaque.String, file, way string, needed bo
 		return fmt.Errorf("%s::key: %w", block, pseudonym.ErrKeyTooShort)
 	}
 	return nil
+}
+
+func (c *DetectionConfig) engine() detect.Config {
+	cache := c.CacheBytes
+	if cache == 0 {
+		cache = -1 // none, where the engine's 0 is its default
+	}
+	return detect.Config{
+		Files: c.RuleFiles, NoDefaults: !c.BuiltinRules, Disable: c.Disable,
+		MaxBytes: c.MaxBytes, CacheBytes: cache, NoInjection: !c.Injection,
+	}
 }
 
 func (c *WindowConfig) options() identity.Options {

@@ -48,6 +48,13 @@ func TestConfig(t *testing.T) {
 					`resource.attributes["service.name"] == "hr-assistant"`, `attributes["audit.department"] == "legal"`,
 				}},
 			}},
+			Detection: DetectionConfig{
+				RuleFiles: []string{"/etc/claudeaudit/rules.yaml"}, Disable: []string{"business.*"},
+				MaxBytes: 1 << 20, CacheBytes: 0, ReloadInterval: time.Minute,
+			},
+			Policies: []PolicyConfig{
+				{Flag: "restricted_from_chat", Conditions: []string{`attributes["audit.data_classification"] == "RESTRICTED"`}},
+			},
 			IdentityWindow: WindowConfig{MaxCalls: 10, MaxSpans: 20, MaxContentBytes: 30, TTL: 40 * time.Minute, Ledger: "/var/lib/claudeaudit/ledger"},
 			Limits:         LimitsConfig{MaxContentBytes: 1 << 20},
 		}},
@@ -79,6 +86,16 @@ func TestConfig(t *testing.T) {
 			"identity_window::max_spans: must be greater than 0",
 			"identity_window::max_content_bytes: must be greater than 0",
 			"identity_window::ttl: must be a positive duration",
+		}},
+		{name: "detection", errs: []string{
+			"detection::max_bytes: must be greater than 0",
+			"detection::cache_bytes: must be 0 or greater",
+			"detection::reload_interval: must be 1s or longer",
+		}},
+		{name: "policies", errs: []string{
+			`policies[0]::flag: must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, is "No spaces"`,
+			"policies[0]::conditions: must have at least one OTTL condition",
+			"policies[1]::conditions[0]: must be an OTTL condition over a span or a log record: ",
 		}},
 		{name: "limits", errs: []string{
 			"limits::max_content_bytes: must be greater than 0",

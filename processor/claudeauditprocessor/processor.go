@@ -3,6 +3,7 @@ package claudeauditprocessor
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/google/uuid"
@@ -31,6 +32,7 @@ type auditProcessor struct {
 	window   *identity.Window
 	limits   genai.Limits
 	pseudo   masker
+	detector *detector
 	spanCond conditions[*ottlspan.TransformContext]
 	logCond  conditions[*ottllog.TransformContext]
 }
@@ -48,26 +50,30 @@ func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor
 	if err != nil {
 		return nil, err
 	}
-	if p.spanCond, err = parseConditions(cfg.Classification.Rules, sp); err != nil {
+	if p.spanCond, err = parseConditions(cfg, sp); err != nil {
 		return nil, err
 	}
 	lp, err := logParser(set)
 	if err != nil {
 		return nil, err
 	}
-	if p.logCond, err = parseConditions(cfg.Classification.Rules, lp); err != nil {
+	if p.logCond, err = parseConditions(cfg, lp); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Start reads the keys and rebuilds the identity window from the ledger.
+// Start reads the keys and the detection rules, and rebuilds the identity window
+// from the ledger.
 func (p *auditProcessor) Start(ctx context.Context, _ component.Host) error {
 	var err error
 	if p.pseudo, err = newMasker(p.cfg); err != nil {
 		return err
 	}
 	if err := p.restore(ctx); err != nil {
+		return err
+	}
+	if p.detector, err = startDetector(&p.cfg.Detection, p.logger, p.tb); err != nil {
 		return err
 	}
 	window := func(f func(identity.Stats) int64) metric.Int64Callback {
@@ -89,8 +95,9 @@ func (p *auditProcessor) Start(ctx context.Context, _ component.Host) error {
 	return nil
 }
 
-// Shutdown ends the component's telemetry; the window's state is in the ledger.
+// Shutdown ends the watch over the rules and the component's telemetry; the window's state is in the ledger.
 func (p *auditProcessor) Shutdown(context.Context) error {
+	p.detector.shutdown()
 	p.tb.Shutdown()
 	return nil
 }
@@ -128,10 +135,24 @@ func (p *auditProcessor) item(in genai.Interaction) identity.Item {
 	return it
 }
 
+// carrier is the span or log record that an observation is written to.
+type carrier[K any] interface {
+	attributes() pcommon.Map
+	// open gives conditions access to it, until it is closed.
+	open() (tc K, closeTC func())
+}
+
 type spanRef struct {
 	rs   ptrace.ResourceSpans
 	ss   ptrace.ScopeSpans
 	span ptrace.Span
+}
+
+func (r spanRef) attributes() pcommon.Map { return r.span.Attributes() }
+
+func (r spanRef) open() (*ottlspan.TransformContext, func()) {
+	tc := ottlspan.NewTransformContextPtr(r.rs, r.ss, r.span)
+	return tc, tc.Close
 }
 
 func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
@@ -176,26 +197,14 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 	for i := range res.Observations {
 		o := &res.Observations[i]
 		ref := refs[o.Carrier]
-		if !o.Own {
-			e := ref.span.Events().AppendEmpty()
-			e.SetName(audit.ObservationEvent)
-			e.SetTimestamp(ref.span.EndTimestamp())
-			p.finish(ctx, o)
-			p.put(o, e.Attributes(), false)
+		if o.Own {
+			record(ctx, p, &p.spanCond, ref, o)
 			continue
 		}
-		attrs := ref.span.Attributes()
-		if len(p.spanCond) > 0 {
-			putContent(&o.Content, attrs)
-			o.Record.PutAttributes(attrs)
-			tc := ottlspan.NewTransformContextPtr(ref.rs, ref.ss, ref.span)
-			p.reportCondition(ctx, p.spanCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
-			tc.Close()
-		} else {
-			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
-		}
-		p.finish(ctx, o)
-		p.put(o, attrs, len(p.spanCond) > 0)
+		e := ref.span.Events().AppendEmpty()
+		e.SetName(audit.ObservationEvent)
+		e.SetTimestamp(ref.span.EndTimestamp())
+		p.recordBeside(ctx, o, e.Attributes())
 	}
 	return td, nil
 }
@@ -204,6 +213,13 @@ type logRef struct {
 	rl  plog.ResourceLogs
 	sl  plog.ScopeLogs
 	rec plog.LogRecord
+}
+
+func (r logRef) attributes() pcommon.Map { return r.rec.Attributes() }
+
+func (r logRef) open() (*ottllog.TransformContext, func()) {
+	tc := ottllog.NewTransformContextPtr(r.rl, r.sl, r.rec)
+	return tc, tc.Close
 }
 
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
@@ -240,23 +256,9 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		}
 	}
 	for i := range res.Observations {
-		o := &res.Observations[i]
-		if !o.Own {
-			continue
+		if o := &res.Observations[i]; o.Own {
+			record(ctx, p, &p.logCond, refs[o.Carrier], o)
 		}
-		ref := refs[o.Carrier]
-		attrs := ref.rec.Attributes()
-		if len(p.logCond) > 0 {
-			putContent(&o.Content, attrs)
-			o.Record.PutAttributes(attrs)
-			tc := ottllog.NewTransformContextPtr(ref.rl, ref.sl, ref.rec)
-			p.reportCondition(ctx, p.logCond.classify(ctx, tc, &o.Record, p.cfg.Classification.Default))
-			tc.Close()
-		} else {
-			o.Record.DataClassification, o.Record.ClassificationBasis = p.cfg.Classification.Default, basisDefault
-		}
-		p.finish(ctx, o)
-		p.put(o, attrs, len(p.logCond) > 0)
 	}
 	// New records last: appending moves the others.
 	for i := range res.Observations {
@@ -267,26 +269,70 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		rec := refs[o.Carrier].sl.LogRecords().AppendEmpty()
 		rec.SetEventName(audit.ObservationEvent)
 		rec.SetTimestamp(pcommon.NewTimestampFromTime(o.Record.Timestamp))
-		p.finish(ctx, o)
-		p.put(o, rec.Attributes(), false)
+		p.recordBeside(ctx, o, rec.Attributes())
 	}
 	return ld, nil
 }
 
-const basisDefault = "default"
+// Bases of a classification that rests neither on a condition nor on what was found.
+const (
+	basisDefault     = "default"
+	basisApplication = "application" // the taxonomy's default for it
+)
+
+// record classifies an observation of the carrier's own call, completes it and
+// writes it there.
+func record[K any](ctx context.Context, p *auditProcessor, cs *conditions[K], c carrier[K], o *identity.Observation) {
+	r, attrs := &o.Record, c.attributes()
+	level, basis := p.detector.find(ctx, o)
+	r.DataClassification, r.ClassificationBasis = p.cfg.Classification.Default, basisDefault
+	if basis == basisApplication {
+		r.DataClassification, r.ClassificationBasis = level, basis
+	}
+	if !cs.any() {
+		raise(r, level, basis)
+	} else {
+		putContent(&o.Content, attrs)
+		r.PutAttributes(attrs)
+		tc, closeTC := c.open()
+		err := cs.classify(ctx, tc, r)
+		raise(r, level, basis)
+		if len(cs.policies) > 0 {
+			r.PutAttributes(attrs)
+			err = errors.Join(err, cs.flag(ctx, tc, r))
+		}
+		closeTC()
+		if err != nil {
+			p.tb.ProcessorConditionErrors.Add(ctx, 1)
+			p.logger.Debug("condition could not be evaluated", zap.Error(err))
+		}
+	}
+	p.finish(ctx, o)
+	p.put(o, attrs, cs.any())
+}
+
+// recordBeside completes an observation of another carrier's call. It has no
+// class but for what is found in it: that of its call is the highest of all.
+func (p *auditProcessor) recordBeside(ctx context.Context, o *identity.Observation, attrs pcommon.Map) {
+	if level, basis := p.detector.find(ctx, o); basis != basisApplication {
+		raise(&o.Record, level, basis)
+	}
+	p.finish(ctx, o)
+	p.put(o, attrs, false)
+}
+
+// raise gives the record a level if it is higher than that which it has.
+func raise(r *audit.Record, level, basis string) {
+	if audit.ClassificationLevel(level) > audit.ClassificationLevel(r.DataClassification) {
+		r.DataClassification, r.ClassificationBasis = level, basis
+	}
+}
 
 // Options of the observations' metric by kind of record, made once.
 var (
 	kindInteraction = metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", audit.KindInteraction)))
 	kindActivity    = metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", audit.KindActivity)))
 )
-
-func (p *auditProcessor) reportCondition(ctx context.Context, err error) {
-	if err != nil {
-		p.tb.ProcessorConditionErrors.Add(ctx, 1)
-		p.logger.Debug("classification condition could not be evaluated", zap.Error(err))
-	}
-}
 
 // finish masks the caller and completes the record.
 func (p *auditProcessor) finish(ctx context.Context, o *identity.Observation) {

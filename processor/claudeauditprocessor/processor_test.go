@@ -173,11 +173,13 @@ func TestContentStandsNowhereElse(t *testing.T) {
 	// Shorter texts also are words of names and of ids.
 	const least = 9
 	for _, mode := range []ContentMode{ContentKeep, ContentDrop} {
+		cfg := createDefaultConfig().(*Config)
+		cfg.Content = mode
+		p := start(t, cfg)
 		for _, c := range readCaptures(t) {
 			t.Run(string(mode)+"/"+c.name, func(t *testing.T) {
-				cfg := createDefaultConfig().(*Config)
-				cfg.Content = mode
-				p := start(t, cfg)
+				p.spans.Reset()
+				p.records.Reset()
 				for _, td := range c.traces {
 					require.NoError(t, p.traces.ConsumeTraces(t.Context(), td))
 				}
@@ -417,6 +419,7 @@ func TestStartErrorsNameTheirKey(t *testing.T) {
 			c.IPAddress = IPAddressConfig{Mask: pseudonym.MaskHash, KeyFile: short}
 		}, "ip_address::key_file: the key must have at least 16 bytes"},
 		{"ledger that is a file", func(c *Config) { c.IdentityWindow.Ledger = noLedger }, "identity_window::ledger: "},
+		{"no rule file", func(c *Config) { c.Detection.RuleFiles = []string{filepath.Join(dir, "none.yaml")} }, "detection::rule_files: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -503,7 +506,7 @@ func TestClassification(t *testing.T) {
 			tel := componenttest.NewTelemetry()
 			t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
 			cfg := createDefaultConfig().(*Config)
-			cfg.Classification.Rules = tt.rules
+			cfg.Classification.Rules, cfg.Detection.Enabled = tt.rules, false
 			require.NoError(t, cfg.Validate())
 			p := startWith(t, cfg, metadatatest.NewSettings(tel))
 			p.sendTraces(t, newCall())

@@ -25,17 +25,19 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                      metric.Meter
-	mu                         sync.Mutex
-	registrations              []metric.Registration
-	ProcessorClaimedAttributes metric.Int64Counter
-	ProcessorConditionErrors   metric.Int64Counter
-	ProcessorObservations      metric.Int64Counter
-	ProcessorUnparsed          metric.Int64Counter
-	ProcessorWindowCalls       metric.Int64ObservableGauge
-	ProcessorWindowContent     metric.Int64ObservableGauge
-	ProcessorWindowEvictions   metric.Int64ObservableCounter
-	ProcessorWindowSpans       metric.Int64ObservableGauge
+	meter                       metric.Meter
+	mu                          sync.Mutex
+	registrations               []metric.Registration
+	ProcessorClaimedAttributes  metric.Int64Counter
+	ProcessorConditionErrors    metric.Int64Counter
+	ProcessorDetectionTruncated metric.Int64Counter
+	ProcessorObservations       metric.Int64Counter
+	ProcessorRuleReloads        metric.Int64Counter
+	ProcessorUnparsed           metric.Int64Counter
+	ProcessorWindowCalls        metric.Int64ObservableGauge
+	ProcessorWindowContent      metric.Int64ObservableGauge
+	ProcessorWindowEvictions    metric.Int64ObservableCounter
+	ProcessorWindowSpans        metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -145,14 +147,26 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ProcessorConditionErrors, err = builder.meter.Int64Counter(
 		"claudeaudit_processor_condition_errors",
-		metric.WithDescription("Classification conditions that could not be evaluated; the record got the rule's level and a flag. [Alpha]"),
+		metric.WithDescription("Observations on which a condition could not be evaluated; it counts as if it applied, and the record says so. [Alpha]"),
 		metric.WithUnit("{errors}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorDetectionTruncated, err = builder.meter.Int64Counter(
+		"claudeaudit_processor_detection_truncated",
+		metric.WithDescription("Observations of whose text only the first part was looked at, because it is longer than detection::max_bytes. [Alpha]"),
+		metric.WithUnit("{observations}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorObservations, err = builder.meter.Int64Counter(
 		"claudeaudit_processor_observations",
 		metric.WithDescription("Observations made of model calls, by kind of record. [Alpha]"),
 		metric.WithUnit("{observations}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorRuleReloads, err = builder.meter.Int64Counter(
+		"claudeaudit_processor_rule_reloads",
+		metric.WithDescription("Loads of changed detection rules, by outcome; after a failure the rules from before stay in use. [Alpha]"),
+		metric.WithUnit("{reloads}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorUnparsed, err = builder.meter.Int64Counter(

@@ -40,7 +40,7 @@ func AssertEqualProcessorClaimedAttributes(t *testing.T, tt *componenttest.Telem
 func AssertEqualProcessorConditionErrors(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "claudeaudit_processor_condition_errors",
-		Description: "Classification conditions that could not be evaluated; the record got the rule's level and a flag. [Alpha]",
+		Description: "Observations on which a condition could not be evaluated; it counts as if it applied, and the record says so. [Alpha]",
 		Unit:        "{errors}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -49,6 +49,22 @@ func AssertEqualProcessorConditionErrors(t *testing.T, tt *componenttest.Telemet
 		},
 	}
 	got, err := tt.GetMetric("claudeaudit_processor_condition_errors")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorDetectionTruncated(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "claudeaudit_processor_detection_truncated",
+		Description: "Observations of whose text only the first part was looked at, because it is longer than detection::max_bytes. [Alpha]",
+		Unit:        "{observations}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("claudeaudit_processor_detection_truncated")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
@@ -65,6 +81,22 @@ func AssertEqualProcessorObservations(t *testing.T, tt *componenttest.Telemetry,
 		},
 	}
 	got, err := tt.GetMetric("claudeaudit_processor_observations")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualProcessorRuleReloads(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "claudeaudit_processor_rule_reloads",
+		Description: "Loads of changed detection rules, by outcome; after a failure the rules from before stay in use. [Alpha]",
+		Unit:        "{reloads}",
+		Data: metricdata.Sum[int64]{
+			Temporality: metricdata.CumulativeTemporality,
+			IsMonotonic: true,
+			DataPoints:  dps,
+		},
+	}
+	got, err := tt.GetMetric("claudeaudit_processor_rule_reloads")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }

@@ -38,7 +38,9 @@ func TestSetupTelemetry(t *testing.T) {
 	}))
 	tb.ProcessorClaimedAttributes.Add(context.Background(), 1)
 	tb.ProcessorConditionErrors.Add(context.Background(), 1)
+	tb.ProcessorDetectionTruncated.Add(context.Background(), 1)
 	tb.ProcessorObservations.Add(context.Background(), 1)
+	tb.ProcessorRuleReloads.Add(context.Background(), 1)
 	tb.ProcessorUnparsed.Add(context.Background(), 1)
 	AssertEqualProcessorClaimedAttributes(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -46,7 +48,13 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualProcessorConditionErrors(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorDetectionTruncated(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorObservations(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualProcessorRuleReloads(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualProcessorUnparsed(t, testTel,

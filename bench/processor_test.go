@@ -73,17 +73,18 @@ func start(b *testing.B, factory processor.Factory, config map[string]any, next 
 	return p
 }
 
-// consume hands requests of fresh calls to p. The copy that every iteration
-// needs, because processors change what they get, is part of the measurement on
-// every side.
-func consume(b *testing.B, p consumer.Traces, size int) {
+// consume hands requests of fresh calls to p. Processors change what they get, so
+// every iteration needs a copy of its own, which isn't part of the measurement.
+func consume(b *testing.B, p consumer.Traces, size int, allNew bool) {
 	b.Helper()
 	template := request(size)
 	var ids uint64
 	for b.Loop() {
+		b.StopTimer()
 		td := ptrace.NewTraces()
 		template.CopyTo(td)
-		identify(td, &ids)
+		identify(td, &ids, allNew)
+		b.StartTimer()
 		if err := p.ConsumeTraces(b.Context(), td); err != nil {
 			b.Fatal(err)
 		}
@@ -93,19 +94,31 @@ func consume(b *testing.B, p consumer.Traces, size int) {
 func BenchmarkStock(b *testing.B) {
 	eachSize(b, func(b *testing.B, size int) {
 		redaction := start(b, redactionprocessor.NewFactory(), redactionConfig, consumertest.NewNop())
-		consume(b, start(b, transformprocessor.NewFactory(), transformConfig, redaction), size)
+		consume(b, start(b, transformprocessor.NewFactory(), transformConfig, redaction), size, true)
 	})
 }
 
+// BenchmarkClaudeAudit has every default rule on, and no text twice.
 func BenchmarkClaudeAudit(b *testing.B) {
 	eachSize(b, func(b *testing.B, size int) {
-		consume(b, start(b, claudeauditprocessor.NewFactory(), map[string]any{}, consumertest.NewNop()), size)
+		consume(b, start(b, claudeauditprocessor.NewFactory(), map[string]any{}, consumertest.NewNop()), size, true)
 	})
 }
 
-// BenchmarkCopy is what the harness itself costs.
-func BenchmarkCopy(b *testing.B) {
-	eachSize(b, func(b *testing.B, size int) { consume(b, consumertest.NewNop(), size) })
+// BenchmarkResent is a conversation that goes on: all but its last message was
+// there in the call before.
+func BenchmarkResent(b *testing.B) {
+	eachSize(b, func(b *testing.B, size int) {
+		consume(b, start(b, claudeauditprocessor.NewFactory(), map[string]any{}, consumertest.NewNop()), size, false)
+	})
+}
+
+// BenchmarkNoDetection is the processor without detection.
+func BenchmarkNoDetection(b *testing.B) {
+	off := map[string]any{"detection": map[string]any{"enabled": false}}
+	eachSize(b, func(b *testing.B, size int) {
+		consume(b, start(b, claudeauditprocessor.NewFactory(), off, consumertest.NewNop()), size, true)
+	})
 }
 
 // BenchmarkSHA256 hashes the prompt texts and does nothing else.

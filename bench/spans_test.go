@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -23,17 +24,21 @@ Keep to what was decided; leave out who said it. Three points matter most:
  - the export job should log its exit status: if err != nil { log.Printf("export: %v", err) }
 If a point is unclear, say so rather than guess. `
 
+// mark stands at the head of every text; identify writes another word of the
+// same length over it, so that no text comes twice.
+const mark = "(case nnnnnnnn) "
+
 // conversation gives messages with size bytes of text in all, in turns of at
 // most 2 KB.
 func conversation(size int) (system string, turns []string) {
 	text := strings.Repeat(prose, size/len(prose)+1)[:size]
-	system, text = text[:256], text[256:]
+	system, text = mark+text[:256-len(mark)], text[256:]
 	for len(text) > 0 {
 		n := min(2048, len(text))
 		for n < len(text) && text[n]&0xc0 == 0x80 { // not inside of a character
 			n++
 		}
-		turns = append(turns, text[:n])
+		turns = append(turns, mark+text[:n-len(mark)])
 		text = text[n:]
 	}
 	return system, turns
@@ -69,7 +74,7 @@ func request(size int) ptrace.Traces {
 	}
 	input := mustJSON(messages)
 	instructions := mustJSON([]part{{"text", system}})
-	output := mustJSON([]message{{"assistant", []part{{"text", prose[:200]}}}})
+	output := mustJSON([]message{{"assistant", []part{{"text", mark + prose[:200-len(mark)]}}}})
 
 	td := ptrace.NewTraces()
 	resource := td.ResourceSpans().AppendEmpty()
@@ -102,9 +107,41 @@ func request(size int) ptrace.Traces {
 	return td
 }
 
-// identify gives every span of the request ids that were never used before, so
-// that each is a call of its own.
-func identify(td ptrace.Traces, n *uint64) {
+// contentKeys are the attributes that have the texts.
+var contentKeys = []string{"gen_ai.system_instructions", "gen_ai.input.messages", "gen_ai.output.messages"}
+
+// renew makes the texts of a span others: all of them, or but for the last of the
+// prompt and the answer, as when a conversation goes on.
+func renew(attributes pcommon.Map, id [8]byte, all bool) {
+	var word [8]byte
+	for i, b := range id {
+		word[i] = 'a' + b
+	}
+	for _, key := range contentKeys {
+		v, _ := attributes.Get(key)
+		text := []byte(v.Str())
+		at := 0
+		if !all && key == "gen_ai.system_instructions" {
+			continue
+		}
+		if !all && key == "gen_ai.input.messages" {
+			at = bytes.LastIndex(text, []byte(mark[:6]))
+		}
+		for {
+			i := bytes.Index(text[at:], []byte(mark[:6]))
+			if i < 0 {
+				break
+			}
+			at += i + 6
+			copy(text[at:], word[:])
+		}
+		v.SetStr(string(text))
+	}
+}
+
+// identify gives every span of the request ids and texts that were never used
+// before, so that each is a call of its own.
+func identify(td ptrace.Traces, n *uint64, allNew bool) {
 	spans := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans()
 	for i := range spans.Len() {
 		*n++
@@ -114,7 +151,16 @@ func identify(td ptrace.Traces, n *uint64) {
 		span.SetSpanID(id)
 		span.SetTraceID(pcommon.TraceID(append(id[:], id[:]...)))
 		span.Attributes().PutStr("gen_ai.response.id", "msg_"+hex.EncodeToString(id[:]))
+		renew(span.Attributes(), spread(*n), allNew)
 	}
+}
+
+// spread gives the lowest 32 bits of n, four in each byte.
+func spread(n uint64) (id [8]byte) {
+	for i := range id {
+		id[i] = byte(n>>(4*i)) & 0x0f
+	}
+	return id
 }
 
 // sizes of the prompts that are measured, in bytes of text.

@@ -245,6 +245,13 @@ func (c *collector) requireNoContentOutside(captures []expectation) {
 			}
 		}
 	}
+	c.requireNowhere(secrets)
+}
+
+// requireNowhere wants none of the texts, each with what it is of, in the ledger's
+// lines, in any other file of the data folder, or in the log.
+func (c *collector) requireNowhere(secrets map[string]string) {
+	c.t.Helper()
 	require.NotEmpty(c.t, secrets)
 	check := func(where, haystack string) {
 		for text, capture := range secrets {

@@ -62,9 +62,11 @@ type collector struct {
 	// dir is where it runs and what it writes to beside data: configuration, log.
 	dir, data, log     string
 	httpAddr, grpcAddr string
-	healthURL          string
-	metricsURL         string
-	env                []string
+	// gateway is the base URL of the claude_gateway.
+	gateway    string
+	healthURL  string
+	metricsURL string
+	env        []string
 
 	cmd    *exec.Cmd
 	exited chan error // the end of cmd, one value
@@ -90,6 +92,8 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 		log:  filepath.Join(dir, "collector.log"),
 	}
 	c.httpAddr, c.grpcAddr = freeAddr(t), freeAddr(t)
+	gateway := freeAddr(t)
+	c.gateway = "http://" + gateway
 	health := freeAddr(t)
 	c.healthURL = "http://" + health + "/"
 	metrics := freeAddr(t)
@@ -103,7 +107,7 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 		"receivers": map[string]any{"otlp": map[string]any{"protocols": map[string]any{
 			"grpc": map[string]any{"endpoint": c.grpcAddr},
 			"http": map[string]any{"endpoint": c.httpAddr},
-		}}},
+		}}, "claude_gateway": map[string]any{"endpoint": gateway}},
 		"extensions": map[string]any{"health_check": map[string]any{"endpoint": health}},
 		"service": map[string]any{"telemetry": map[string]any{"metrics": map[string]any{
 			"readers": []any{map[string]any{"pull": map[string]any{"exporter": map[string]any{

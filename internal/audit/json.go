@@ -140,9 +140,12 @@ func (r *Record) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil), nil }
 func (r *Record) appendMembers(w *writer, revision int64) {
 	w.str("agent_name", r.AgentName)
 	w.reqStr("application_id", r.ApplicationID)
+	w.str("batch_id", r.Call.BatchID)
+	w.str("batch_item", r.Call.BatchItem)
 	w.optInt("cache_read_tokens", r.CacheReadTokens)
 	w.optInt("cache_write_tokens", r.CacheWriteTokens)
 	w.str("classification_basis", r.ClassificationBasis)
+	w.str("client_key", r.Call.ClientKey)
 	w.reqInt("completion_tokens", r.CompletionTokens)
 	if r.Content != (Content{}) {
 		w.open("content")
@@ -173,6 +176,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 		}
 		w.b = append(w.b, ']')
 	}
+	w.str("ended", r.Call.Ended)
 	w.str("error_type", r.ErrorType)
 	w.key("event_id")
 	w.b = append(w.b, '"')
@@ -180,6 +184,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	encodeUUID(&id, r.EventID)
 	w.b = append(w.b, id[:]...)
 	w.b = append(w.b, '"')
+	w.optInt("http_status", r.Call.HTTPStatus)
 	w.str("identity_assurance", r.IdentityAssurance)
 	w.str("ip_address", r.IPAddress)
 	w.str("kind", r.Kind)
@@ -187,12 +192,17 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	w.strs("missing", r.Missing)
 	w.reqStr("model", r.Model)
 	w.str("operation", r.Operation)
+	w.str("policy_decision", r.Call.PolicyDecision)
 	w.strs("policy_flags", r.PolicyFlags)
+	w.str("policy_reason", r.Call.PolicyReason)
+	w.str("policy_rule", r.Call.PolicyRule)
 	w.reqStr("prompt_hash", r.PromptHash)
 	w.reqInt("prompt_tokens", r.PromptTokens)
 	w.str("provider", r.Provider)
 	w.str("request_id", r.RequestID)
 	w.str("request_model", r.RequestModel)
+	w.str("request_sha256", r.Call.RequestSHA256)
+	w.optInt("response_bytes", r.Call.ResponseBytes)
 	w.reqStr("response_hash", r.ResponseHash)
 	w.str("response_id", r.ResponseID)
 	if r.RetentionClass != "" {
@@ -209,6 +219,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	w.reqStr("status", r.Status)
 	w.str("stop_class", r.StopClass)
 	w.str("stop_reason", r.StopReason)
+	w.str("surface", r.Call.Surface)
 	w.key("timestamp")
 	if r.Timestamp.IsZero() {
 		w.b = append(w.b, "null"...)
@@ -218,6 +229,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 		w.b = append(w.b, '"')
 	}
 	w.str("trace_id", r.TraceID)
+	w.optInt("ttft_ms", r.Call.TTFTMs)
 	if len(r.Unparsed) > 0 {
 		w.key("unparsed")
 		w.b = append(w.b, '[')
@@ -359,19 +371,27 @@ var strMembers = map[string]func(*Record) *string{
 	"_prev":                func(r *Record) *string { return &r.Prev },
 	"agent_name":           func(r *Record) *string { return &r.AgentName },
 	"application_id":       func(r *Record) *string { return &r.ApplicationID },
+	"batch_id":             func(r *Record) *string { return &r.Call.BatchID },
+	"batch_item":           func(r *Record) *string { return &r.Call.BatchItem },
 	"classification_basis": func(r *Record) *string { return &r.ClassificationBasis },
+	"client_key":           func(r *Record) *string { return &r.Call.ClientKey },
 	"data_classification":  func(r *Record) *string { return &r.DataClassification },
 	"department":           func(r *Record) *string { return &r.Department },
+	"ended":                func(r *Record) *string { return &r.Call.Ended },
 	"error_type":           func(r *Record) *string { return &r.ErrorType },
 	"identity_assurance":   func(r *Record) *string { return &r.IdentityAssurance },
 	"ip_address":           func(r *Record) *string { return &r.IPAddress },
 	"kind":                 func(r *Record) *string { return &r.Kind },
 	"model":                func(r *Record) *string { return &r.Model },
 	"operation":            func(r *Record) *string { return &r.Operation },
+	"policy_decision":      func(r *Record) *string { return &r.Call.PolicyDecision },
+	"policy_reason":        func(r *Record) *string { return &r.Call.PolicyReason },
+	"policy_rule":          func(r *Record) *string { return &r.Call.PolicyRule },
 	"prompt_hash":          func(r *Record) *string { return &r.PromptHash },
 	"provider":             func(r *Record) *string { return &r.Provider },
 	"request_id":           func(r *Record) *string { return &r.RequestID },
 	"request_model":        func(r *Record) *string { return &r.RequestModel },
+	"request_sha256":       func(r *Record) *string { return &r.Call.RequestSHA256 },
 	"response_hash":        func(r *Record) *string { return &r.ResponseHash },
 	"response_id":          func(r *Record) *string { return &r.ResponseID },
 	"session_id":           func(r *Record) *string { return &r.SessionID },
@@ -379,6 +399,7 @@ var strMembers = map[string]func(*Record) *string{
 	"status":               func(r *Record) *string { return &r.Status },
 	"stop_class":           func(r *Record) *string { return &r.StopClass },
 	"stop_reason":          func(r *Record) *string { return &r.StopReason },
+	"surface":              func(r *Record) *string { return &r.Call.Surface },
 	"trace_id":             func(r *Record) *string { return &r.TraceID },
 	"user_id":              func(r *Record) *string { return &r.UserID },
 }
@@ -387,8 +408,11 @@ var intMembers = map[string]func(*Record) **int64{
 	"cache_read_tokens":  func(r *Record) **int64 { return &r.CacheReadTokens },
 	"cache_write_tokens": func(r *Record) **int64 { return &r.CacheWriteTokens },
 	"completion_tokens":  func(r *Record) **int64 { return &r.CompletionTokens },
+	"http_status":        func(r *Record) **int64 { return &r.Call.HTTPStatus },
 	"latency_ms":         func(r *Record) **int64 { return &r.LatencyMs },
 	"prompt_tokens":      func(r *Record) **int64 { return &r.PromptTokens },
+	"response_bytes":     func(r *Record) **int64 { return &r.Call.ResponseBytes },
+	"ttft_ms":            func(r *Record) **int64 { return &r.Call.TTFTMs },
 }
 
 func (r *Record) setMember(k string, v jcs.Value) error {

@@ -43,7 +43,7 @@ func statusRank(s string) int {
 	return 0
 }
 
-var evidenceRank = map[string]int{"gateway": 1, "provider": 2, "sdk": 3, "client_asserted": 4, "": 5}
+var evidenceRank = map[string]int{evidenceGateway: 1, "provider": 2, "sdk": 3, "client_asserted": 4, "": 5}
 
 var assuranceRank = map[string]int{
 	AssuranceVerified: 1, AssuranceGateway: 2, AssuranceAsserted: 3, AssuranceNone: 4, "": 5,
@@ -55,6 +55,18 @@ func unknownRank(rank int) int {
 		return 1 << 30
 	}
 	return rank
+}
+
+// evidenceGateway is the evidence of what passed through a gateway of ours.
+const evidenceGateway = "gateway"
+
+// sourceRank is the rank of an observation's source. What a gateway saw pass beats
+// whatever a client says of it.
+func sourceRank(e *Record) int {
+	if e.Source.Evidence == evidenceGateway {
+		return 0
+	}
+	return unknownRank(e.Source.Rank)
 }
 
 // Merge makes the record of a call from its observations: a known value beats
@@ -82,7 +94,7 @@ func Merge(entries []Record) Record {
 	bySource := slices.Clone(es)
 	slices.SortStableFunc(bySource, func(a, b *Record) int {
 		return cmp.Or(
-			cmp.Compare(unknownRank(a.Source.Rank), unknownRank(b.Source.Rank)),
+			cmp.Compare(sourceRank(a), sourceRank(b)),
 			cmp.Compare(b.Revision, a.Revision),
 		)
 	})
@@ -142,13 +154,16 @@ func (r *Record) fill(e *Record) {
 	fillStr(&r.IPAddress, e.IPAddress)
 	fillStr(&r.Department, e.Department)
 	fillStr(&r.AgentName, e.AgentName)
+	r.Call.fill(&e.Call)
 	fillInt(&r.LatencyMs, e.LatencyMs)
 	fillTokens(&r.PromptTokens, e.PromptTokens)
 	fillTokens(&r.CompletionTokens, e.CompletionTokens)
 	fillTokens(&r.CacheReadTokens, e.CacheReadTokens)
 	fillTokens(&r.CacheWriteTokens, e.CacheWriteTokens)
-	if statusRank(e.Status) < statusRank(r.Status) {
-		r.Status = e.Status
+	// A client that says otherwise isn't believed when a gateway saw a call interrupted.
+	seen := r.Status == StatusInterrupted && r.Source.Evidence == evidenceGateway && e.Source.Evidence != evidenceGateway
+	if statusRank(e.Status) < statusRank(r.Status) && !seen {
+		r.Status, r.Source.Evidence = e.Status, e.Source.Evidence
 	}
 	if e.ErrorType != "" && (r.ErrorType == "" || e.Source.ErrorExact && !r.Source.ErrorExact) {
 		r.ErrorType, r.Source.ErrorExact = e.ErrorType, e.Source.ErrorExact
@@ -156,6 +171,21 @@ func (r *Record) fill(e *Record) {
 	if e.StopReason != "" && (r.StopReason == "" || e.Source.StopExact && !r.Source.StopExact) {
 		r.StopReason, r.StopClass, r.Source.StopExact = e.StopReason, e.StopClass, e.Source.StopExact
 	}
+}
+
+func (c *Call) fill(e *Call) {
+	fillStr(&c.Surface, e.Surface)
+	fillStr(&c.Ended, e.Ended)
+	fillInt(&c.HTTPStatus, e.HTTPStatus)
+	fillInt(&c.TTFTMs, e.TTFTMs)
+	fillInt(&c.ResponseBytes, e.ResponseBytes)
+	fillStr(&c.RequestSHA256, e.RequestSHA256)
+	fillStr(&c.ClientKey, e.ClientKey)
+	fillStr(&c.BatchID, e.BatchID)
+	fillStr(&c.BatchItem, e.BatchItem)
+	fillStr(&c.PolicyDecision, e.PolicyDecision)
+	fillStr(&c.PolicyRule, e.PolicyRule)
+	fillStr(&c.PolicyReason, e.PolicyReason)
 }
 
 // weigh takes from e what is better evidence than, or as good as and later
@@ -215,7 +245,7 @@ func (t telling) better(than telling) bool {
 // weighContent takes e's prompt and response where they are more complete, or
 // as complete and from a source as good.
 func (r *Record) weighContent(e *Record, ranks *contentRanks) {
-	told := telling{completenessRank(e.Content.Prompt), unknownRank(e.Source.Rank), e.Source.Parts}
+	told := telling{completenessRank(e.Content.Prompt), sourceRank(e), e.Source.Parts}
 	if told.better(ranks.prompt) {
 		r.Content.Prompt, ranks.prompt = e.Content.Prompt, told
 	}

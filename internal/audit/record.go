@@ -133,6 +133,37 @@ type Source struct {
 	ErrorExact bool
 }
 
+// Ways a call through a gateway can end, in Call.Ended. EndedComplete says that
+// the whole answer was passed on, be it an error's.
+const (
+	EndedComplete        = "complete"
+	EndedUpstreamError   = "upstream_error"   // an error event within a streamed answer
+	EndedUpstreamCut     = "upstream_cut"     // the answer, or the connection before it, broke off
+	EndedUpstreamTimeout = "upstream_timeout" // nothing came for too long
+	EndedClientGone      = "client_gone"      // the client left before the end
+	EndedPolicy          = "policy"           // blocked, or cut by a rule
+	EndedRefused         = "refused"          // the gateway takes no such request
+	EndedShutdown        = "gateway_shutdown"
+	EndedKilled          = "gateway_killed" // found without an end when the gateway started again
+)
+
+// Call is what a gateway tells of a call beside what telemetry tells.
+type Call struct {
+	Surface       string // anthropic, foundry, bedrock, vertex
+	Ended         string // how it ended: one of the constants Ended…
+	HTTPStatus    *int64 // of the answer that the client got
+	TTFTMs        *int64 // from the request's arrival to the first byte of content, ms
+	ResponseBytes *int64 // bytes of the answer's body that were passed on
+	RequestSHA256 string // lower-case hex SHA-256 of the request's body, byte for byte
+	ClientKey     string // "sha256:" and 12 hex digits of the SHA-256 of the client's credential
+	BatchID       string // the batch that the call is a request of
+	BatchItem     string // its custom_id
+
+	PolicyDecision string // allow, flag, block, terminate; "shadow:" before it when it was not carried out
+	PolicyRule     string // name of the rule that decided
+	PolicyReason   string
+}
+
 // Unparsed is content that was there and could not be read: never its bytes.
 type Unparsed struct {
 	Key    string
@@ -186,6 +217,9 @@ type Record struct {
 	Unparsed            []Unparsed
 	RetentionClass      string
 	RetentionUntil      string // RFC 3339 date
+
+	// Call is what only a gateway knows of a call, which passed through it.
+	Call Call
 
 	// Missing names the required fields that are null.
 	Missing []string

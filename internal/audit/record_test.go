@@ -43,6 +43,11 @@ func full() Record {
 		},
 		Unparsed:       []Unparsed{{Key: "gen_ai.input.messages", Bytes: 12, SHA256: "aa", Reason: "invalid_json"}},
 		RetentionClass: "fs", RetentionUntil: "2033-11-24", Missing: []string{"user_id"},
+		Call: Call{
+			Surface: "anthropic", Ended: EndedClientGone, HTTPStatus: ptr(200), TTFTMs: ptr(40), ResponseBytes: ptr(1234),
+			RequestSHA256: strings.Repeat("44", 32), ClientKey: "sha256:0123456789ab", BatchID: "msgbatch_1", BatchItem: "row-1",
+			PolicyDecision: "flag", PolicyRule: "no_cards", PolicyReason: "pii.card",
+		},
 		Log: "org/audit/a/1", Seq: 7, Prev: strings.Repeat("33", 32),
 	}
 }

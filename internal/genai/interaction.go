@@ -124,6 +124,9 @@ type Interaction struct {
 	// could not be read, its key, its size in bytes and the SHA-256 of its bytes; never the bytes.
 	Unparsed []Unparsed
 
+	// Gateway is set when the gateway tells of the call.
+	Gateway *Gateway
+
 	// silent parts tell nothing of the conversation.
 	silent bool
 }

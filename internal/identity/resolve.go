@@ -61,6 +61,8 @@ func (w *Window) Resolve(items []Item, signal string) Result {
 	for i := range items {
 		in := &items[i]
 		switch {
+		case in.Gateway != nil:
+			b.gateway(i, in)
 		case in.Kind == genai.KindCall:
 			b.call(i, in)
 		case in.Kind == genai.KindPart && isClaudeCode(in):

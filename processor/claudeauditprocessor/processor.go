@@ -225,6 +225,10 @@ func (r logRef) open() (*ottllog.TransformContext, func()) {
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
 	items := make([]identity.Item, 0, ld.LogRecordCount())
 	refs := make([]logRef, 0, ld.LogRecordCount())
+	read := genai.ReadLog
+	if genai.FromGateway(ctx) {
+		read = genai.ReadGateway
+	}
 	for _, rl := range ld.ResourceLogs().All() {
 		p.dropClaimed(ctx, rl.Resource().Attributes())
 		res := genai.ReadResource(rl.Resource().Attributes())
@@ -232,7 +236,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 			p.dropClaimed(ctx, sl.Scope().Attributes())
 			for _, rec := range sl.LogRecords().All() {
 				p.dropClaimed(ctx, rec.Attributes())
-				in := genai.ReadLog(res, sl.Scope(), rec, p.limits)
+				in := read(res, sl.Scope(), rec, p.limits)
 				if !p.recorded(&in) {
 					in.Kind = genai.KindContext
 				}

@@ -1,0 +1,280 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/anthropic"
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/conversation"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/jcs"
+)
+
+// call is one request on its way through.
+type call struct {
+	g  *Gateway
+	w  http.ResponseWriter
+	r  *http.Request
+	up *Upstream
+
+	id    uuid.UUID
+	op    operation
+	start time.Time
+	who   identity
+	// detail says what was refused.
+	detail string
+
+	body    []byte
+	held    int64 // of the body, in the gateway's budget
+	sha     string
+	conv    conversation.Conversation
+	request anthropic.RequestInfo
+	// completeness is that of the prompt.
+	completeness genai.Completeness
+	unparsed     []genai.Unparsed
+
+	// What became of it.
+	status    int
+	passed    int64
+	requestID string
+	firstByte time.Time
+}
+
+// serve records the call, forwards it and records how it ended.
+func (c *call) serve() {
+	g := c.g
+	if err := c.read(); err != nil {
+		c.refuse(err)
+		return
+	}
+	defer c.release()
+	if err := c.parse(); err != nil {
+		c.refuse(err)
+		return
+	}
+	if err := g.initiated(c); err != nil {
+		g.set.Metrics.Refused(errNoAudit.kind)
+		errNoAudit.write(c.w, c.id.String())
+		c.status = errNoAudit.status
+		// The record may stand all the same, when it was another exporter that failed.
+		g.outcome(c, c.outcome(audit.StatusError, audit.EndedRefused, "audit_unavailable"))
+		return
+	}
+	g.set.Metrics.Opened()
+	c.conv = conversation.Conversation{} // recorded: the answer needs it no more
+	c.forward()
+}
+
+// read reads the whole body: a request is recorded before it is forwarded.
+func (c *call) read() *apiError {
+	r, lim := c.r, &c.g.set.Limits
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return errEncoding
+	}
+	if c.op.proto != protoNone {
+		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
+			return errNoContentType
+		}
+	}
+	if r.ContentLength > lim.RequestBytes {
+		return errTooLarge
+	}
+	if r.ContentLength == 0 || r.Body == http.NoBody {
+		return nil
+	}
+	rc := http.NewResponseController(c.w)
+	// A server without deadlines, as of a test, has no slow clients.
+	deadline := func(t time.Time) { _ = rc.SetReadDeadline(t) }
+	size := r.ContentLength
+	if size < 0 {
+		size = 64 << 10
+	}
+	if !c.hold(size) {
+		return errOverloaded
+	}
+	buf := make([]byte, 0, size+1) // one more, to see the end
+	for {
+		if len(buf) == cap(buf) {
+			if int64(len(buf)) > lim.RequestBytes {
+				return errTooLarge
+			}
+			more := min(int64(len(buf)), lim.RequestBytes+1-int64(len(buf)))
+			if !c.hold(more) {
+				return errOverloaded
+			}
+			grown := make([]byte, len(buf), int64(len(buf))+more)
+			copy(grown, buf)
+			buf = grown
+		}
+		deadline(time.Now().Add(lim.BodyTimeout))
+		n, err := r.Body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if int64(len(buf)) > lim.RequestBytes {
+			return errTooLarge
+		}
+		if err == nil {
+			continue
+		}
+		deadline(time.Time{})
+		if errors.Is(err, io.EOF) {
+			c.body = buf
+			sum := sha256.Sum256(buf)
+			c.sha = hex.EncodeToString(sum[:])
+			return nil
+		}
+		c.body = buf // for the record of what was refused
+		var max *http.MaxBytesError
+		switch {
+		case errors.As(err, &max):
+			return errTooLarge
+		case isTimeout(err):
+			return errBodySlow
+		}
+		return errBodyCut
+	}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// holdPatience is how long a request waits until there is room for its body.
+const holdPatience = 5 * time.Second
+
+// hold takes n bytes of the budget for bodies.
+func (c *call) hold(n int64) bool {
+	if !c.g.buffered.TryAcquire(n) {
+		ctx, cancel := context.WithTimeout(c.r.Context(), holdPatience)
+		defer cancel()
+		if c.g.buffered.Acquire(ctx, n) != nil {
+			return false
+		}
+	}
+	c.held += n
+	return true
+}
+
+// release gives the body's memory back. It may be called more than once.
+func (c *call) release() {
+	c.body = nil
+	c.g.buffered.Release(c.held)
+	c.held = 0
+}
+
+// parse reads the request's conversation. What can't be read, or can be read in two ways, is not
+// forwarded: nobody could say what was asked.
+func (c *call) parse() *apiError {
+	c.completeness = genai.ContentNone
+	if c.op.proto == protoNone {
+		return nil
+	}
+	v, err := jcs.ParseStrict(text(c.body), jcs.DefaultLimits)
+	if err == nil && v.Kind() != jcs.KindObject {
+		err = jcs.ErrInvalid
+	}
+	if err != nil {
+		c.completeness = genai.ContentUnparsed
+		c.unparsed = append(c.unparsed, unparsed("request", c.body, err))
+		return errUnreadable
+	}
+	c.conv, c.request = anthropic.ReadRequest(v)
+	if c.op.model == "" {
+		c.op.model = c.request.Model
+	}
+	c.conv.Normalize()
+	if c.conv.HasPrompt() {
+		c.completeness = genai.ContentFull
+	}
+	c.identifyBody()
+	return nil
+}
+
+// unparsed is evidence of bytes that could not be read.
+func unparsed(key string, body []byte, err error) genai.Unparsed {
+	sum := sha256.Sum256(body)
+	reason := "invalid_json"
+	switch {
+	case errors.Is(err, jcs.ErrTooDeep):
+		reason = "too_deep"
+	case errors.Is(err, jcs.ErrTooLarge):
+		reason = genai.ReasonTooLarge
+	case errors.Is(err, jcs.ErrInvalidUTF8):
+		reason = "invalid_utf8"
+	case errors.Is(err, jcs.ErrDuplicateKey):
+		reason = "duplicate_key"
+	}
+	return genai.Unparsed{Key: key, Bytes: len(body), SHA256: hex.EncodeToString(sum[:]), Reason: reason}
+}
+
+// refuse answers with an error of the gateway's own and records that.
+func (c *call) refuse(e *apiError) {
+	g := c.g
+	g.set.Metrics.Refused(e.kind)
+	c.status = e.status
+	if len(c.body) > 0 && c.sha == "" {
+		sum := sha256.Sum256(c.body)
+		c.sha = hex.EncodeToString(sum[:])
+	}
+	it := c.initial()
+	it.Gateway.Status, it.Gateway.Ended = audit.StatusBlocked, audit.EndedRefused
+	it.End = g.set.Now()
+	it.ErrorType, it.ErrorTypeExact = e.kind, true
+	it.Gateway.HTTPStatus = number(int64(e.status))
+	it.Gateway.PolicyReason = c.detail
+	c.release()
+	e.write(c.w, c.id.String())
+	g.outcome(c, it)
+}
+
+// initial is what is known of the call before it is forwarded.
+func (c *call) initial() *genai.Interaction {
+	it := c.identified()
+	it.Content = c.conv
+	it.PromptCompleteness = c.completeness
+	it.Unparsed = c.unparsed
+	return it
+}
+
+// outcome is what an ending says that nothing was answered by.
+func (c *call) outcome(status, ended, errorType string) *genai.Interaction {
+	it := c.identified()
+	it.End = c.g.set.Now()
+	it.Gateway.Status, it.Gateway.Ended = status, ended
+	it.ErrorType = errorType
+	it.RequestID = c.requestID
+	it.Gateway.ResponseBytes = number(c.passed)
+	if c.status != 0 {
+		it.Gateway.HTTPStatus = number(int64(c.status))
+	}
+	if !c.firstByte.IsZero() {
+		it.Gateway.TTFTMs = number(c.firstByte.Sub(c.start).Milliseconds())
+	}
+	return it
+}
+
+// identified is what every telling of the call has.
+func (c *call) identified() *genai.Interaction {
+	return &genai.Interaction{
+		Start: c.start, Operation: c.op.name, Provider: provider(c.op.surface), RequestModel: c.op.model,
+		Who: c.who.Who, TraceID: c.who.trace, ParentSpanID: c.who.span,
+		Gateway: &genai.Gateway{
+			CallID: c.id, Activity: c.op.activity, Assurance: c.who.assurance, Flags: c.who.flags,
+			Surface: string(c.op.surface), RequestSHA256: c.sha, ClientKey: c.who.key,
+		},
+	}
+}
+
+func provider(Surface) string { return "anthropic" }
+
+func number(n int64) *int64 { return &n }

@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// apiError is an error that the gateway itself answers with, in the shape of the
+// surface: the SDKs raise it as they raise one of the API.
+type apiError struct {
+	status int
+	// kind is an error type of the Anthropic API.
+	kind string
+	// message is for the person who reads the client's log. It never holds content.
+	message string
+	// retry tells the client to send again after so many seconds; 0 says that sending
+	// again is of no use.
+	retry int
+}
+
+func (e *apiError) Error() string { return e.kind + ": " + e.message }
+
+// Errors of the gateway's own.
+var (
+	errNotAllowed = &apiError{
+		http.StatusNotFound, "not_found_error",
+		"the audit gateway does not forward this method and path: it can't record what they carry", 0,
+	}
+	errNoUpstream = &apiError{http.StatusNotFound, "not_found_error", "this audit gateway has no upstream for this API", 0}
+	errEncoding   = &apiError{
+		http.StatusUnsupportedMediaType, "invalid_request_error",
+		"the audit gateway takes request bodies without content-encoding only", 0,
+	}
+	errTooLarge      = &apiError{http.StatusRequestEntityTooLarge, "request_too_large", "request exceeds the maximum size", 0}
+	errBodySlow      = &apiError{http.StatusRequestTimeout, "timeout_error", "the request's body did not arrive in time", 0}
+	errBodyCut       = &apiError{http.StatusBadRequest, "invalid_request_error", "the request's body ended early", 0}
+	errOverloaded    = &apiError{529, "overloaded_error", "the audit gateway holds as much as it may; try again", 1}
+	errNoAudit       = &apiError{http.StatusServiceUnavailable, "api_error", "the call can't be recorded now, so it was not forwarded; try again", 2}
+	errUpstreamDown  = &apiError{http.StatusBadGateway, "api_error", "the API could not be reached through the audit gateway", 1}
+	errUpstreamSlow  = &apiError{http.StatusGatewayTimeout, "timeout_error", "the API did not answer the audit gateway in time", 1}
+	errShuttingDown  = &apiError{http.StatusServiceUnavailable, "api_error", "the audit gateway is shutting down; try again", 1}
+	errUnreadable    = &apiError{http.StatusBadRequest, "invalid_request_error", "the request body is not valid JSON, or is ambiguous", 0}
+	errNoContentType = &apiError{http.StatusUnsupportedMediaType, "invalid_request_error", "content-type must be application/json", 0}
+)
+
+// write answers a request with the error.
+func (e *apiError) write(w http.ResponseWriter, id string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if e.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(e.retry))
+		h.Set("X-Should-Retry", "true")
+	} else {
+		h.Set("X-Should-Retry", "false")
+	}
+	body, err := json.Marshal(map[string]any{
+		"type":       "error",
+		"error":      map[string]string{"type": e.kind, "message": e.message},
+		"request_id": id,
+	})
+	if err != nil {
+		panic(err) // of strings: cannot be
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body) // a client that has gone misses nothing that isn't recorded
+}

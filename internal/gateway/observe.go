@@ -1,0 +1,270 @@
+package gateway
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unsafe"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/claudeaudit/claudeaudit/internal/anthropic"
+	"github.com/claudeaudit/claudeaudit/internal/conversation"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/jcs"
+)
+
+// answer is what was read of a response while it passed.
+type answer struct {
+	output       []conversation.Message
+	info         anthropic.ResponseInfo
+	completeness genai.Completeness
+	unparsed     []genai.Unparsed
+	// whole says that the answer has its end: a message_stop, all of a JSON text.
+	whole bool
+	// tokens is what count_tokens answered.
+	tokens *int64
+}
+
+// observer reads along. It never fails and never holds a byte back: what it can't read it says
+// in the answer.
+type observer interface {
+	// write takes bytes of the body as they came.
+	write(p []byte)
+	// id is the message's id, "" while it isn't known; settled says that waiting longer
+	// for it is of no use.
+	id() (id string, settled bool)
+	// content tells whether anything of the answer itself was seen.
+	content() bool
+	// close ends the body, whole or not, and gives what was read.
+	close(eof bool) answer
+}
+
+// newObserver chooses by what the response says it is.
+func newObserver(op *operation, resp *http.Response, max int) observer {
+	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		media = ""
+	}
+	var o observer
+	switch {
+	case op.proto == protoNone && resp.StatusCode < 400:
+		o = &blind{}
+	case media == "text/event-stream":
+		o = newStreamObserver(max)
+	default:
+		o = &jsonObserver{proto: op.proto, status: resp.StatusCode, max: max}
+	}
+	if encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding"))); encoding != "" && encoding != "identity" {
+		return newDecoder(encoding, o)
+	}
+	return o
+}
+
+// blind sees nothing: what the operation answers is no conversation.
+type blind struct{}
+
+func (*blind) write([]byte)       {}
+func (*blind) id() (string, bool) { return "", true }
+func (*blind) content() bool      { return false }
+func (*blind) close(bool) answer  { return answer{whole: true, completeness: genai.ContentNone} }
+
+// jsonObserver reads a body that is one JSON text.
+type jsonObserver struct {
+	proto  protocol
+	status int
+	max    int
+	buf    []byte
+	size   int
+	read   *answer
+}
+
+func (o *jsonObserver) write(p []byte) {
+	o.size += len(p)
+	if o.size <= o.max {
+		o.buf = append(o.buf, p...)
+	}
+}
+
+func (o *jsonObserver) content() bool { return len(o.buf) > 0 }
+
+// id parses what there is. It is asked when the body is whole.
+func (o *jsonObserver) id() (string, bool) {
+	if o.read == nil {
+		a := o.parse()
+		o.read = &a
+	}
+	return o.read.info.ID, true
+}
+
+func (o *jsonObserver) parse() answer {
+	if o.size > o.max {
+		return answer{completeness: genai.ContentTruncated, whole: true}
+	}
+	if o.size == 0 {
+		return answer{completeness: genai.ContentNone, whole: true}
+	}
+	v, err := jcs.Parse(text(o.buf), jcs.DefaultLimits)
+	if err != nil {
+		return answer{completeness: genai.ContentUnparsed, unparsed: []genai.Unparsed{unparsed("response", o.buf, err)}}
+	}
+	a := answer{whole: true, completeness: genai.ContentNone}
+	if o.proto == protoCount {
+		_, a.info = anthropic.ReadResponse(v)
+		if n, ok := v.Get("input_tokens").Int(); ok {
+			a.tokens = &n
+		}
+		return a
+	}
+	a.output, a.info = anthropic.ReadResponse(v)
+	if len(a.output) > 0 {
+		a.completeness = genai.ContentFull
+	}
+	return a
+}
+
+func (o *jsonObserver) close(eof bool) answer {
+	if !eof {
+		// Half a JSON text: its bytes are evidence of what was passed on.
+		a := answer{completeness: genai.ContentNone}
+		if o.size > 0 {
+			a.completeness = genai.ContentUnparsed
+			a.unparsed = []genai.Unparsed{unparsed("response", o.buf, jcs.ErrInvalid)}
+		}
+		return a
+	}
+	o.id()
+	return *o.read
+}
+
+// streamObserver reads server-sent events.
+type streamObserver struct {
+	sse    anthropic.SSE
+	stream anthropic.Stream
+	err    error
+}
+
+// maxEvent bounds one event of a stream: results of a web search come whole in one.
+const maxEvent = 16 << 20
+
+func newStreamObserver(max int) *streamObserver {
+	o := &streamObserver{}
+	o.stream.MaxBytes = max
+	o.sse = anthropic.SSE{MaxEvent: min(maxEvent, max), Event: func(_ string, data []byte) { o.stream.Event(data) }}
+	return o
+}
+
+func (o *streamObserver) write(p []byte) {
+	if o.err == nil {
+		o.err = o.sse.Write(p)
+	}
+}
+
+func (o *streamObserver) id() (string, bool) {
+	return o.stream.ID(), o.stream.Started || o.err != nil || o.stream.Stopped
+}
+
+func (o *streamObserver) content() bool { return o.stream.FirstDelta }
+
+func (o *streamObserver) close(bool) answer {
+	a := answer{whole: o.stream.Stopped}
+	a.output, a.info = o.stream.Response()
+	switch {
+	case o.err != nil || o.stream.Truncated:
+		a.completeness = genai.ContentTruncated
+	case len(a.output) == 0 && o.stream.Unreadable == 0:
+		a.completeness = genai.ContentNone
+	case !o.stream.Stopped || o.stream.Unreadable > 0:
+		a.completeness = genai.ContentPartial
+	default:
+		a.completeness = genai.ContentFull
+	}
+	return a
+}
+
+// decoder gives an observer the plain bytes of a compressed body. It decodes in a goroutine
+// of its own, which keeps up with what is passed on.
+type decoder struct {
+	inner observer
+	pipe  *io.PipeWriter
+	done  chan struct{}
+	dead  bool
+}
+
+// maxDecoded bounds what a compressed answer may be decoded to, in bytes.
+const maxDecoded = 256 << 20
+
+func newDecoder(encoding string, inner observer) observer {
+	r, w := io.Pipe()
+	d := &decoder{inner: inner, pipe: w, done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		plain, err := decompress(encoding, r)
+		if err == nil {
+			buf := make([]byte, 16<<10)
+			for total := 0; err == nil && total < maxDecoded; {
+				var n int
+				n, err = plain.Read(buf)
+				total += n
+				inner.write(buf[:n])
+			}
+		}
+		_ = r.CloseWithError(io.ErrClosedPipe) // what follows is of no use
+	}()
+	return d
+}
+
+func decompress(encoding string, r io.Reader) (io.Reader, error) {
+	switch encoding {
+	case "gzip", "x-gzip":
+		return gzip.NewReader(r)
+	case "zstd":
+		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(64<<20))
+	case "br":
+		return brotli.NewReader(r), nil
+	case "deflate":
+		// Either of two formats goes by this name.
+		head := make([]byte, 2)
+		if _, err := io.ReadFull(r, head); err != nil {
+			return nil, err
+		}
+		r = io.MultiReader(bytes.NewReader(head), r)
+		if head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+			return zlib.NewReader(r)
+		}
+		return flate.NewReader(r), nil
+	}
+	return nil, http.ErrNotSupported
+}
+
+func (d *decoder) write(p []byte) {
+	if !d.dead {
+		_, err := d.pipe.Write(p)
+		d.dead = err != nil
+	}
+}
+
+// id isn't told before the end: what the goroutine has read is its own until then.
+func (d *decoder) id() (string, bool) { return "", true }
+
+func (d *decoder) content() bool { return false }
+
+func (d *decoder) close(eof bool) answer {
+	_ = d.pipe.Close() // never fails
+	<-d.done
+	return d.inner.close(eof)
+}
+
+// text is b as a string that shares its memory; b must not change any more.
+func text(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return unsafe.String(&b[0], len(b))
+}

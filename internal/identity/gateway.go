@@ -1,0 +1,59 @@
+package identity
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+)
+
+// gateway resolves what the gateway tells of a call that passes through it. The
+// event_id is the gateway's id of the call, so no window is needed to find the call
+// again; it is entered so that the application's own telemetry finds it, by the ids
+// that the API gave the answer.
+func (b *batch) gateway(i int, in *Item) {
+	g := in.Gateway
+	if g.CallID == uuid.Nil {
+		return
+	}
+	k := makeKey("event", string(g.CallID[:]))
+	c := b.w.byKey[k]
+	if c == nil {
+		c = b.w.newCall(g.CallID, b.now)
+		b.w.bind(c, k)
+	} else {
+		b.w.touch(c, b.now)
+	}
+	b.res.EventIDs[i] = c.id
+	b.w.bindIDs(c, in.ResponseID, in.RequestID)
+	if g.Status == "" {
+		return
+	}
+	if !g.Activity {
+		c.told = true
+		src := b.source(in)
+		if n := slices.IndexFunc(c.sources, func(s source) bool { return s.log && s.scope == src.scope && s.span.IsEmpty() }); n >= 0 {
+			c.sources[n] = src // the outcome says more than the start
+		} else {
+			b.w.addSource(c, src)
+		}
+	}
+	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	r := &o.Record
+	tellWho(r, &in.Who, &context{})
+	r.IdentityAssurance = g.Assurance
+	r.Status = g.Status
+	if g.Activity {
+		r.Kind = audit.KindActivity
+	}
+	r.PolicyFlags = slices.Clone(g.Flags)
+	r.Call = audit.Call{
+		Surface: g.Surface, Ended: g.Ended, HTTPStatus: g.HTTPStatus, TTFTMs: g.TTFTMs, ResponseBytes: g.ResponseBytes,
+		RequestSHA256: g.RequestSHA256, ClientKey: g.ClientKey, BatchID: g.BatchID, BatchItem: g.BatchItem,
+		PolicyDecision: g.PolicyDecision, PolicyRule: g.PolicyRule, PolicyReason: g.PolicyReason,
+	}
+	r.Source.Digest = recordDigest(r)
+	c.own.add(r)
+	b.res.Observations = append(b.res.Observations, o)
+}

@@ -1,0 +1,191 @@
+package claudegatewayreceiver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/config/configtls"
+
+	"github.com/claudeaudit/claudeaudit/internal/gateway"
+)
+
+// Config is the configuration of the claude_gateway receiver.
+type Config struct {
+	// Server is the HTTP server that clients are pointed at: endpoint, tls, auth.
+	Server confighttp.ServerConfig `mapstructure:",squash"`
+	// Upstreams says where Claude is served. What has no endpoint is refused.
+	Upstreams UpstreamsConfig `mapstructure:"upstreams"`
+	// Ledger is the directory of the audit_ledger exporter: calls that a crash left open
+	// are closed from it at the start. "" leaves them open.
+	Ledger string `mapstructure:"ledger"`
+	// ClientGone says what becomes of an answer whose client has left: cancel or drain.
+	ClientGone string `mapstructure:"client_gone"`
+	// Limits bound what a request can cost.
+	Limits LimitsConfig `mapstructure:"limits"`
+	// Timeouts bound how long things may take.
+	Timeouts TimeoutsConfig `mapstructure:"timeouts"`
+}
+
+// UpstreamsConfig has an upstream for each surface.
+type UpstreamsConfig struct {
+	// Anthropic is the Claude API.
+	Anthropic UpstreamConfig `mapstructure:"anthropic"`
+	// Foundry is Microsoft Foundry; clients use the path /anthropic.
+	Foundry UpstreamConfig `mapstructure:"foundry"`
+}
+
+// UpstreamConfig is one place where Claude is served.
+type UpstreamConfig struct {
+	// Endpoint is its base URL.
+	Endpoint string `mapstructure:"endpoint"`
+	// APIKey is sent in place of the client's credential, so that clients need to have none.
+	APIKey configopaque.String `mapstructure:"api_key"`
+	// TLS of the connection.
+	TLS configtls.ClientConfig `mapstructure:"tls"`
+	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
+	MaxConnections int `mapstructure:"max_connections"`
+}
+
+// LimitsConfig bounds sizes, in bytes, and numbers.
+type LimitsConfig struct {
+	// MaxRequestBytes of a request's body; default 33554432 (32 MiB).
+	MaxRequestBytes int64 `mapstructure:"max_request_bytes"`
+	// MaxBufferedBytes of the bodies of all requests at a time; default 536870912 (512 MiB).
+	MaxBufferedBytes int64 `mapstructure:"max_buffered_bytes"`
+	// MaxResponseBytes of an answer's content that are recorded; default 16777216 (16 MiB).
+	MaxResponseBytes int `mapstructure:"max_response_bytes"`
+	// MaxHeaderBytes of a request's headers; default 65536 (64 KiB).
+	MaxHeaderBytes int `mapstructure:"max_header_bytes"`
+	// MaxPendingOutcomes are calls whose outcome waits to be recorded; default 4096.
+	MaxPendingOutcomes int `mapstructure:"max_pending_outcomes"`
+}
+
+// TimeoutsConfig bounds durations.
+type TimeoutsConfig struct {
+	// Body is how long a client may send nothing of its request; default 30s.
+	Body time.Duration `mapstructure:"body"`
+	// Header is how long the API may take until its answer begins; default 10m.
+	Header time.Duration `mapstructure:"header"`
+	// Idle is how long the API may pause within an answer; default 10m.
+	Idle time.Duration `mapstructure:"idle"`
+	// Write is how long a client may not take what is sent to it; default 1m.
+	Write time.Duration `mapstructure:"write"`
+	// Record is how long a record may take until it is durable; default 10s.
+	Record time.Duration `mapstructure:"record"`
+	// Drain is how long calls may go on when the collector stops; default 10s.
+	Drain time.Duration `mapstructure:"drain"`
+}
+
+// Values of client_gone.
+const (
+	clientGoneCancel = "cancel"
+	clientGoneDrain  = "drain"
+)
+
+var _ component.Config = (*Config)(nil)
+
+func createDefaultConfig() component.Config {
+	server := confighttp.NewDefaultServerConfig()
+	server.NetAddr.Endpoint = "127.0.0.1:8787"
+	server.WriteTimeout = 0 // a streamed answer takes as long as it takes; timeouts::write bounds each piece
+	server.ReadHeaderTimeout = 10 * time.Second
+	// Bodies stay as they came: what is forwarded has to be what was recorded.
+	server.CompressionAlgorithms = []string{}
+	return &Config{
+		Server:     server,
+		Upstreams:  UpstreamsConfig{Anthropic: UpstreamConfig{Endpoint: "https://api.anthropic.com"}},
+		ClientGone: clientGoneCancel,
+		Limits: LimitsConfig{
+			MaxRequestBytes: 32 << 20, MaxBufferedBytes: 512 << 20, MaxResponseBytes: 16 << 20,
+			MaxHeaderBytes: 64 << 10, MaxPendingOutcomes: 4096,
+		},
+		Timeouts: TimeoutsConfig{
+			Body: 30 * time.Second, Header: 10 * time.Minute, Idle: 10 * time.Minute, Write: time.Minute,
+			Record: 10 * time.Second, Drain: 10 * time.Second,
+		},
+	}
+}
+
+// Validate checks the keys. Each error has its key's whole path.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
+	}
+	if c.Server.NetAddr.Endpoint == "" {
+		bad("endpoint", "must be an address such as 127.0.0.1:8787")
+	}
+	if len(c.Server.CompressionAlgorithms) > 0 {
+		bad("compression_algorithms", "must be empty: bodies are forwarded as they came")
+	}
+	if c.Server.WriteTimeout != 0 {
+		bad("write_timeout", "must be 0, because it would cut streams; use timeouts::write")
+	}
+	any := false
+	for _, u := range c.Upstreams.all() {
+		if u.cfg.Endpoint == "" {
+			continue
+		}
+		any = true
+		if _, err := gateway.NewUpstream(gateway.UpstreamSettings{Endpoint: u.cfg.Endpoint}); err != nil {
+			bad("upstreams::"+string(u.surface)+"::endpoint", "%w", err)
+		}
+		if u.cfg.MaxConnections < 0 {
+			bad("upstreams::"+string(u.surface)+"::max_connections", "must not be negative")
+		}
+	}
+	if !any {
+		bad("upstreams", "must have an endpoint")
+	}
+	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
+		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)
+	}
+	for _, n := range []struct {
+		key string
+		n   int64
+	}{
+		{"max_request_bytes", c.Limits.MaxRequestBytes},
+		{"max_buffered_bytes", c.Limits.MaxBufferedBytes},
+		{"max_response_bytes", int64(c.Limits.MaxResponseBytes)},
+		{"max_header_bytes", int64(c.Limits.MaxHeaderBytes)},
+		{"max_pending_outcomes", int64(c.Limits.MaxPendingOutcomes)},
+	} {
+		if n.n <= 0 {
+			bad("limits::"+n.key, "must be greater than 0")
+		}
+	}
+	if c.Limits.MaxBufferedBytes < c.Limits.MaxRequestBytes {
+		bad("limits::max_buffered_bytes", "must be at least limits::max_request_bytes")
+	}
+	for _, d := range []struct {
+		key string
+		d   time.Duration
+	}{
+		{"body", c.Timeouts.Body},
+		{"header", c.Timeouts.Header},
+		{"idle", c.Timeouts.Idle},
+		{"write", c.Timeouts.Write},
+		{"record", c.Timeouts.Record},
+		{"drain", c.Timeouts.Drain},
+	} {
+		if d.d <= 0 {
+			bad("timeouts::"+d.key, "must be a positive duration such as 30s")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type namedUpstream struct {
+	surface gateway.Surface
+	cfg     *UpstreamConfig
+}
+
+func (u *UpstreamsConfig) all() []namedUpstream {
+	return []namedUpstream{{gateway.Anthropic, &u.Anthropic}, {gateway.Foundry, &u.Foundry}}
+}

@@ -38,6 +38,7 @@ run: build ## start config/local.yaml, building what is missing
 	@echo 'Claude Audit, embedded. Ctrl-C ends it.'
 	@echo '  send    OTLP traces and logs to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP)'
 	@echo '          "make sample" in another terminal sends telemetry of real clients'
+	@echo '  ask     ANTHROPIC_BASE_URL=http://127.0.0.1:8787 makes SDKs and Claude Code go through the gateway'
 	@echo '  data    $(DATA)'
 	@echo '  look    $(CLI) search --data $(DATA)'
 	@echo '          $(CLI) show EVENT_ID --data $(DATA)'

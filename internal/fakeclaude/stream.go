@@ -208,7 +208,6 @@ func stampNow() string { return strconv.FormatInt(time.Now().UnixNano(), 10) + "
 type progress struct {
 	text   strings.Builder
 	events int
-	err    error
 	broken string // scripted mid-stream error type
 }
 

@@ -43,17 +43,19 @@ func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 		return errors.New("not marked as the gateway's")
 	}
 	sl := ld.ResourceLogs().At(0).ScopeLogs().At(0)
-	rec := sl.LogRecords().At(0)
+	event := sl.LogRecords().At(0).EventName()
 	if s.before != nil {
-		s.before(rec.EventName())
+		s.before(event)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
 		return s.fail
 	}
-	s.told = append(s.told, genai.ReadGateway(genai.ReadResource(pcommon.NewMap()), sl.Scope(), rec, genai.Limits{}))
-	s.event = append(s.event, rec.EventName())
+	for _, rec := range sl.LogRecords().All() {
+		s.told = append(s.told, genai.ReadGateway(genai.ReadResource(pcommon.NewMap()), sl.Scope(), rec, genai.Limits{}))
+		s.event = append(s.event, event)
+	}
 	return nil
 }
 

@@ -19,15 +19,18 @@ const (
 	eventEnded     = "claudeaudit.gateway.ended"
 )
 
-// consume hands one telling on. It does not end when the client leaves: half a
+// consume hands tellings on. It does not end when the client leaves: half a
 // record would be worse than one that came too late.
-func (g *Gateway) consume(ctx context.Context, event string, it *genai.Interaction) error {
+func (g *Gateway) consume(ctx context.Context, event string, its ...*genai.Interaction) error {
 	ld := plog.NewLogs()
 	sl := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty()
 	sl.Scope().SetName(g.set.Name)
-	rec := sl.LogRecords().AppendEmpty()
-	rec.SetEventName(event)
-	genai.PutGateway(rec, it)
+	sl.LogRecords().EnsureCapacity(len(its))
+	for _, it := range its {
+		rec := sl.LogRecords().AppendEmpty()
+		rec.SetEventName(event)
+		genai.PutGateway(rec, it)
+	}
 	ctx, cancel := context.WithTimeout(genai.WithGateway(context.WithoutCancel(ctx)), g.set.Limits.RecordTimeout)
 	defer cancel()
 	return g.set.Next.ConsumeLogs(ctx, ld)
@@ -88,30 +91,28 @@ const (
 	retriesAtStop = 3
 )
 
-func (g *Gateway) recordOutcome(ctx context.Context, it *genai.Interaction) {
+func (g *Gateway) recordOutcome(ctx context.Context, its ...*genai.Interaction) {
+	id := zap.String("event_id", its[0].Gateway.CallID.String())
 	wait, stopped := firstRetry, 0
 	for {
-		err := g.consume(ctx, eventEnded, it)
+		err := g.consume(ctx, eventEnded, its...)
 		g.health(err)
 		if err == nil {
 			return
 		}
 		g.set.Metrics.Unrecorded(eventEnded)
 		if consumererror.IsPermanent(err) {
-			g.set.Logger.Error("the outcome of a call was refused for good",
-				zap.String("event_id", it.Gateway.CallID.String()), zap.Error(err))
+			g.set.Logger.Error("the outcome of a call was refused for good", id, zap.Error(err))
 			return
 		}
 		if wait == firstRetry {
-			g.set.Logger.Warn("the outcome of a call can't be recorded; trying again",
-				zap.String("event_id", it.Gateway.CallID.String()), zap.Error(err))
+			g.set.Logger.Warn("the outcome of a call can't be recorded; trying again", id, zap.Error(err))
 		}
 		select {
 		case <-time.After(wait):
 		case <-g.stopping:
 			if stopped++; stopped > retriesAtStop {
-				g.set.Logger.Error("the outcome of a call was not recorded; the next start closes it as interrupted",
-					zap.String("event_id", it.Gateway.CallID.String()), zap.Error(err))
+				g.set.Logger.Error("the outcome of a call was not recorded; the next start closes it as interrupted", id, zap.Error(err))
 				return
 			}
 			time.Sleep(firstRetry)

@@ -1,11 +1,13 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"slices"
 
 	"github.com/google/uuid"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
 
 // gateway resolves what the gateway tells of a call that passes through it. The
@@ -39,9 +41,8 @@ func (b *batch) gateway(i int, in *Item) {
 			b.w.addSource(c, src)
 		}
 	}
-	o := Observation{Record: newRecord(c.id, in, b.signal), Content: in.Encoded, Carrier: i, Own: true}
+	o := b.own(i, in, c.id, &context{})
 	r := &o.Record
-	tellWho(r, &in.Who, &context{})
 	r.IdentityAssurance = g.Assurance
 	r.Status = g.Status
 	if g.Activity {
@@ -53,7 +54,15 @@ func (b *batch) gateway(i int, in *Item) {
 		RequestSHA256: g.RequestSHA256, ClientKey: g.ClientKey, BatchID: g.BatchID, BatchItem: g.BatchItem,
 		PolicyDecision: g.PolicyDecision, PolicyRule: g.PolicyRule, PolicyReason: g.PolicyReason,
 	}
-	r.Source.Digest = recordDigest(r)
+	r.Source.Digest = gatewayDigest(g)
 	c.own.add(r)
-	b.res.Observations = append(b.res.Observations, o)
+}
+
+// gatewayDigest identifies a telling of the gateway's: it tells of a call once when it is
+// recorded and once when it has ended, and again only what was refused.
+func gatewayDigest(g *genai.Gateway) string {
+	h := sha256.New()
+	h.Write(g.CallID[:])
+	h.Write([]byte(g.Status + "\x00" + g.Ended))
+	return hexDigest(h.Sum(nil))
 }

@@ -76,6 +76,13 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 			componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
 		},
 	})
+	if r.cfg.Ledger != "" {
+		killed, err := gateway.Unfinished(ctx, r.cfg.Ledger, r.set.ID.String(), time.Now())
+		if err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+		r.gateway.CloseKilled(ctx, killed)
+	}
 	// The server's own limit is for what lies around the body; the gateway's has the error that clients know.
 	r.cfg.Server.MaxRequestBodySize = 1 << 40
 	var err error

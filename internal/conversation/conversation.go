@@ -4,7 +4,11 @@
 // has the same hash whoever tells it.
 package conversation
 
-import "github.com/claudeaudit/claudeaudit/internal/jcs"
+import (
+	"slices"
+
+	"github.com/claudeaudit/claudeaudit/internal/jcs"
+)
 
 // Roles of a message in canonical form.
 const (
@@ -132,6 +136,27 @@ type Conversation struct {
 	System   []Part
 	Messages []Message
 	Output   []Message
+}
+
+// Clone returns the conversation in memory of its own, but for the texts.
+func (c Conversation) Clone() Conversation {
+	return Conversation{System: cloneParts(c.System), Messages: cloneMessages(c.Messages), Output: cloneMessages(c.Output)}
+}
+
+func cloneMessages(messages []Message) []Message {
+	out := slices.Clone(messages)
+	for i := range out {
+		out[i].Parts = cloneParts(out[i].Parts)
+	}
+	return out
+}
+
+func cloneParts(parts []Part) []Part {
+	out := slices.Clone(parts)
+	for i := range out {
+		out[i].Value = out[i].Value.Clone()
+	}
+	return out
 }
 
 // HasPrompt reports whether anything of the prompt is there.

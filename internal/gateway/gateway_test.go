@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -53,7 +52,9 @@ func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 		return s.fail
 	}
 	for _, rec := range sl.LogRecords().All() {
-		s.told = append(s.told, genai.ReadGateway(genai.ReadResource(pcommon.NewMap()), sl.Scope(), rec, genai.Limits{}))
+		var it genai.Interaction
+		genai.NewReader(genai.Limits{}).Gateway(&it, nil, sl.Scope(), rec)
+		s.told = append(s.told, it)
 		s.event = append(s.event, event)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 type attributes struct {
 	all      pcommon.Map
 	known    [numKeys]pcommon.Value
+	set      []key // those of known that are there
 	indexed  indexedFamilies
 	anyGenAI bool // some attribute is of a GenAI namespace
 }
@@ -29,15 +30,26 @@ type indexedFamilies struct {
 func (a *attributes) read(m pcommon.Map) {
 	a.all = m
 	for name, v := range m.All() {
-		if k, ok := keyIndex[name]; ok {
-			if a.known[k] == (pcommon.Value{}) {
-				a.known[k] = v
-			}
-		} else {
+		n, ok := names[name]
+		if !ok {
 			a.family(name)
+			a.anyGenAI = a.anyGenAI || isGenAIName(name)
+			continue
 		}
-		a.anyGenAI = a.anyGenAI || isGenAIName(name)
+		if n.key != 0 && !a.has(n.key) {
+			a.known[n.key] = v
+			a.set = append(a.set, n.key)
+		}
+		a.anyGenAI = a.anyGenAI || n.genAI
 	}
+}
+
+// reset makes a ready for another map.
+func (a *attributes) reset() {
+	for _, k := range a.set {
+		a.known[k] = pcommon.Value{}
+	}
+	a.all, a.set, a.indexed, a.anyGenAI = pcommon.Map{}, a.set[:0], indexedFamilies{}, false
 }
 
 func (a *attributes) family(name string) {
@@ -156,8 +168,8 @@ func valueFloat(v pcommon.Value) (float64, bool) {
 
 // structured converts a structured AnyValue into JSON; bytes become base64. It is
 // Invalid with a reason when a limit is exceeded.
-func structured(v pcommon.Value, lim Limits) (jcs.Value, string) {
-	c := converter{depth: lim.MaxDepth, nodes: lim.MaxNodes, bytes: lim.MaxContentBytes}
+func structured(v pcommon.Value, mem *memory) (jcs.Value, string) {
+	c := converter{depth: mem.MaxDepth, nodes: mem.MaxNodes, bytes: mem.MaxContentBytes}
 	out := c.value(v)
 	if c.reason != "" {
 		return jcs.Value{}, c.reason

@@ -85,8 +85,8 @@ var placeholders = []string{"<REDACTED>", "__REDACTED__", "redacted-by-litellm"}
 func isWithheld(v jcs.Value) bool { return slices.ContainsFunc(placeholders, v.Is) }
 
 // parse reads JSON; the reason is "" when it could be read.
-func parse(s string, lim Limits) (jcs.Value, string) {
-	v, err := jcs.Parse(s, lim.json())
+func parse(s string, mem *memory) (jcs.Value, string) {
+	v, err := mem.json.Parse(s, mem.Limits.json())
 	switch {
 	case err == nil:
 		return v, ""
@@ -102,23 +102,23 @@ func parse(s string, lim Limits) (jcs.Value, string) {
 
 // json returns an attribute that holds JSON, as text or structured. It is Invalid
 // without a reason when there is nothing in it: absent, empty, or a placeholder.
-func (a *attributes) json(k key, lim Limits) (jcs.Value, string) {
+func (a *attributes) json(k key, mem *memory) (jcs.Value, string) {
 	if !a.has(k) {
 		return jcs.Value{}, ""
 	}
-	return valueJSON(a.known[k], lim)
+	return valueJSON(a.known[k], mem)
 }
 
-func valueJSON(v pcommon.Value, lim Limits) (jcs.Value, string) {
+func valueJSON(v pcommon.Value, mem *memory) (jcs.Value, string) {
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
 		s := v.Str()
 		if s == "" || isPlaceholder(s) {
 			return jcs.Value{}, ""
 		}
-		return parse(s, lim)
+		return parse(s, mem)
 	case pcommon.ValueTypeMap, pcommon.ValueTypeSlice:
-		return structured(v, lim)
+		return structured(v, mem)
 	case pcommon.ValueTypeEmpty:
 		return jcs.Value{}, ""
 	default:
@@ -129,7 +129,7 @@ func valueJSON(v pcommon.Value, lim Limits) (jcs.Value, string) {
 // content reads an attribute that should hold content. What can't be read is
 // named in Unparsed, with the hash of its bytes but never the bytes.
 func (r *reader) content(k key, s *side) jcs.Value {
-	v, reason := r.a.json(k, r.lim)
+	v, reason := r.a.json(k, r.mem)
 	if reason != "" {
 		r.unparsed(keyNames[k], r.a.known[k], reason, s)
 	}
@@ -143,7 +143,7 @@ func (r *reader) unparsed(name string, v pcommon.Value, reason string, s *side) 
 		u.Bytes = len(v.Str())
 		writeString(h, v.Str())
 	} else {
-		u.Bytes = hashValue(h, v, r.lim.MaxDepth)
+		u.Bytes = hashValue(h, v, r.mem.MaxDepth)
 	}
 	u.SHA256 = hex.EncodeToString(h.Sum(nil))
 	r.it.Unparsed = append(r.it.Unparsed, u)

@@ -248,7 +248,7 @@ func TestPython(t *testing.T) {
 		`<object at 0x7f>`: ``,
 	}
 	for in, want := range tests {
-		v, ok := python(in, DefaultLimits)
+		v, ok := python(in, &memory{Limits: DefaultLimits})
 		require.Equal(t, want != "", ok, "%s", in)
 		if ok {
 			assert.Equal(t, want, string(v.Append(nil)), "%s", in)

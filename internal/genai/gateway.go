@@ -116,7 +116,7 @@ const (
 	gatewayErrorExact  = gatewayPrefix + "error.exact"
 )
 
-// PutGateway writes what the gateway tells to a log record, for ReadGateway. it.Gateway must be
+// PutGateway writes what the gateway tells to a log record, for Reader.Gateway. it.Gateway must be
 // set, and the content normalised.
 func PutGateway(rec plog.LogRecord, it *Interaction) {
 	m := rec.Attributes()
@@ -186,25 +186,24 @@ func PutGateway(rec plog.LogRecord, it *Interaction) {
 	}
 }
 
-// ReadGateway reads what PutGateway wrote. Call it only where FromGateway says so. The scope's
+// Gateway reads what PutGateway wrote. Call it only where FromGateway says so. The scope's
 // name is that of the gateway.
-func ReadGateway(_ Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord, lim Limits) Interaction {
-	it := Interaction{
+func (rd *Reader) Gateway(it *Interaction, _ *Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord) {
+	*it = Interaction{
 		Kind: KindCall, Dialect: DialectGateway, Scope: scope.Name(), Evidence: EvidenceGateway, Claude: true, Sequence: -1,
 		TraceID: rec.TraceID(), ParentSpanID: rec.SpanID(), Gateway: &Gateway{},
 	}
-	r := reader{lim: lim.withDefaults(), it: &it}
-	r.a.read(rec.Attributes())
+	r := rd.begin(it, rec.Attributes())
 	m := rec.Attributes()
 	for i := range gatewayStrings {
 		if v, ok := m.Get(gatewayStrings[i].key); ok {
-			*gatewayStrings[i].field(&it) = v.Str()
+			*gatewayStrings[i].field(it) = v.Str()
 		}
 	}
 	for i := range gatewayInts {
 		if v, ok := m.Get(gatewayInts[i].key); ok {
 			n := v.Int()
-			*gatewayInts[i].field(&it) = &n
+			*gatewayInts[i].field(it) = &n
 		}
 	}
 	for name, v := range m.All() {
@@ -245,7 +244,6 @@ func ReadGateway(_ Resource, scope pcommon.InstrumentationScope, rec plog.LogRec
 		it.LatencyMs = &ms
 	}
 	r.canonical()
-	return it
 }
 
 // canonical reads content that stands in canonical form already.

@@ -65,12 +65,12 @@ func (r *reader) indexed(prefix string, s *side, field func(string, *indexedFiel
 		for end < len(fields) && fields[end].message == fields[0].message {
 			end++
 		}
-		if len(out) >= r.lim.MaxMessages {
+		if len(out) >= r.mem.MaxMessages {
 			r.it.Unparsed = append(r.it.Unparsed, Unparsed{Key: prefix + "N", Reason: ReasonTooLarge})
 			s.unparsed = true
 			break
 		}
-		if msg, ok := m.message(indexedMessage(fields[:end], m.lim)); ok {
+		if msg, ok := m.message(indexedMessage(fields[:end], m.mem)); ok {
 			out = append(out, msg)
 		}
 		fields = fields[end:]
@@ -141,14 +141,14 @@ func openInferenceField(rest string, f *indexedField) bool {
 
 // indexedMessage puts the fields of one message, sorted, into the form that
 // messageReader reads.
-func indexedMessage(fields []indexedField, lim Limits) jcs.Value {
+func indexedMessage(fields []indexedField, mem *memory) jcs.Value {
 	var members []jcs.Member
 	for len(fields) > 0 {
 		f := fields[0]
 		if f.group == "" {
 			v := jcs.String(valueText(f.value))
 			if f.name == "content" {
-				v = indexedContent(f.value, lim)
+				v = indexedContent(f.value, mem)
 			}
 			members = append(members, jcs.Member{Key: f.name, Value: v})
 			fields = fields[1:]
@@ -197,16 +197,16 @@ func itemValue(group string, members []jcs.Member) jcs.Value {
 
 // indexedContent reads the content of a message: a text, or an array of blocks
 // as JSON text.
-func indexedContent(v pcommon.Value, lim Limits) jcs.Value {
+func indexedContent(v pcommon.Value, mem *memory) jcs.Value {
 	if v.Type() == pcommon.ValueTypeSlice || v.Type() == pcommon.ValueTypeMap {
-		if out, reason := structured(v, lim); reason == "" {
+		if out, reason := structured(v, mem); reason == "" {
 			return out
 		}
 		return jcs.Value{}
 	}
 	s := valueText(v)
 	if strings.HasPrefix(s, "[{") || strings.HasPrefix(s, "[ {") {
-		if blocks, reason := parse(s, lim); reason == "" && isBlocks(blocks) {
+		if blocks, reason := parse(s, mem); reason == "" && isBlocks(blocks) {
 			return blocks
 		}
 	}

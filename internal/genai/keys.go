@@ -1,5 +1,7 @@
 package genai
 
+import "strings"
+
 // key names an attribute that some dialect uses. Attributes are looked up once
 // per span, by one pass over them; see attributes.
 type key uint8
@@ -315,11 +317,40 @@ var keyNames = [numKeys]string{
 	keyCCUserPrompt:          "user_prompt",
 }
 
-var keyIndex = func() map[string]key {
-	m := make(map[string]key, numKeys)
+// named is what the tables say of an attribute by its name.
+type named struct {
+	key     key // 0: it is of no use
+	genAI   bool
+	verdict verdictKind
+}
+
+// names are the attributes that a table knows by their whole name: one look here tells
+// what would take several.
+var names = func() map[string]named {
+	m := make(map[string]named, 512)
+	add := func(name string) named {
+		n := m[name]
+		n.genAI, n.verdict = isGenAIName(name), verdict(name)
+		m[name] = n
+		return n
+	}
 	for k, name := range keyNames {
 		if name != "" {
-			m[name] = key(k)
+			n := add(name)
+			n.key = key(k)
+			m[name] = n
+		}
+	}
+	for name := range otherVerdicts {
+		add(name)
+	}
+	for _, namespaces := range []map[string][]string{genAINamespaces, otherNamespaces} {
+		for _, entries := range namespaces {
+			for _, name := range entries {
+				if !strings.HasSuffix(name, ".") {
+					add(name)
+				}
+			}
 		}
 	}
 	return m

@@ -15,7 +15,7 @@ func (r *reader) langfuse() {
 	for i := range c.Output {
 		c.Output[i].Role = conversation.RoleAssistant
 	}
-	usage, _ := r.a.json(keyLangfuseUsage, r.lim)
+	usage, _ := r.a.json(keyLangfuseUsage, r.mem)
 	r.langfuseUsage(usage)
 }
 

@@ -59,7 +59,7 @@ func hasToolCall(messages []conversation.Message) bool {
 // liteLLMUsage reads metadata.usage_object, the repr of a Python object. Its
 // prompt tokens include the cached ones.
 func (r *reader) liteLLMUsage(s string) usage {
-	v, ok := python(s, r.lim)
+	v, ok := python(s, r.mem)
 	if !ok {
 		return usage{}
 	}
@@ -79,7 +79,7 @@ func (r *reader) liteLLMUser(metadata string) {
 	if metadata == "" || r.it.Who.UserRank != 0 {
 		return
 	}
-	if v, ok := python(metadata, r.lim); ok {
+	if v, ok := python(metadata, r.mem); ok {
 		r.it.Who.user(v.Get("user_id").Str(), rankOpaque)
 	}
 }
@@ -115,7 +115,7 @@ func (r *reader) liteLLMRaw() {
 				it.ResponseModel = valueText(v)
 			}
 		case "usage":
-			if u, ok := python(valueText(v), r.lim); ok {
+			if u, ok := python(valueText(v), r.mem); ok {
 				api := apiUsage(u)
 				it.PromptTokens, it.CompletionTokens = api.prompt, api.output
 				it.CacheReadTokens, it.CacheWriteTokens = api.cacheRead, api.cacheWrite
@@ -140,7 +140,7 @@ func (r *reader) liteLLMRaw() {
 func (r *reader) pythonAttribute(name string, v pcommon.Value, s *side) jcs.Value {
 	text := valueText(v)
 	if v.Type() != pcommonStr {
-		out, reason := valueJSON(v, r.lim)
+		out, reason := valueJSON(v, r.mem)
 		if reason != "" {
 			r.unparsed(name, v, reason, s)
 		}
@@ -152,7 +152,7 @@ func (r *reader) pythonAttribute(name string, v pcommon.Value, s *side) jcs.Valu
 		}
 		return jcs.String(text)
 	}
-	if out, ok := python(text, r.lim); ok {
+	if out, ok := python(text, r.mem); ok {
 		return out
 	}
 	r.unparsed(name, v, reasonInvalidJSON, s)

@@ -12,8 +12,8 @@ import (
 // request, and one of no length, at the end of the stream, with the rest.
 func (r *reader) logfire() {
 	it, c := r.it, &r.it.Content
-	request, _ := r.a.json(keyRequestData, r.lim)
-	response, _ := r.a.json(keyResponseData, r.lim)
+	request, _ := r.a.json(keyRequestData, r.mem)
+	response, _ := r.a.json(keyResponseData, r.mem)
 	// The request as it was sent is better than the messages made of it, in which
 	// the blocks of a tool result run together; unless the scrubber was there.
 	if isRequest(request) && !strings.Contains(r.a.text(keyRequestData), scrubbed) {
@@ -64,7 +64,7 @@ func (r *reader) logfireResponse(v jcs.Value) []conversation.Message {
 			if p.Type != conversation.PartToolCall {
 				continue
 			}
-			if args, reason := parse(p.Value.Str(), r.lim); reason == "" && args.Len() == 1 && args.Get("input").Kind() == jcs.KindObject {
+			if args, reason := parse(p.Value.Str(), r.mem); reason == "" && args.Len() == 1 && args.Get("input").Kind() == jcs.KindObject {
 				p.Value = args.Get("input")
 			}
 		}

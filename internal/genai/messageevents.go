@@ -112,7 +112,7 @@ func (r *reader) eventBody(body pcommon.Value) (jcs.Value, string) {
 			return jcs.Object([]jcs.Member{{Key: "content", Value: jcs.String(body.Str())}}), ""
 		}
 	}
-	return valueJSON(body, r.lim)
+	return valueJSON(body, r.mem)
 }
 
 func withMember(v jcs.Value, name string, value jcs.Value) jcs.Value {

@@ -14,7 +14,7 @@ import (
 // (keyed blocks), chat completions (tool_calls), LangChain's dumps, and Vercel's
 // (tool-call, tool-result).
 type messageReader struct {
-	lim  Limits
+	mem  *memory
 	side *side
 	n    int
 	over bool
@@ -38,7 +38,7 @@ func (c *callSet) add(id string) bool {
 	return len(*c) > n
 }
 
-func (r *reader) messages(s *side) messageReader { return messageReader{lim: r.lim, side: s} }
+func (r *reader) messages(s *side) messageReader { return messageReader{mem: r.mem, side: s} }
 
 // list reads an array of messages, or a single one. It is false when v is neither.
 func (m *messageReader) list(v jcs.Value) ([]conversation.Message, bool) {
@@ -54,9 +54,9 @@ func (m *messageReader) list(v jcs.Value) ([]conversation.Message, bool) {
 		if v.Len() == 1 && v.Index(0).Kind() == jcs.KindArray {
 			v = v.Index(0)
 		}
-		out := make([]conversation.Message, 0, min(v.Len(), m.lim.MaxMessages))
+		out := m.mem.messages.Take(min(v.Len(), m.mem.MaxMessages))[:0]
 		for _, e := range v.Elems() {
-			if m.n >= m.lim.MaxMessages {
+			if m.n >= m.mem.MaxMessages {
 				m.over = true
 				break
 			}
@@ -94,9 +94,7 @@ func (m *messageReader) message(v jcs.Value) (conversation.Message, bool) {
 	}
 	msg := conversation.Message{Role: foldRole(role), FinishReason: v.Get("finish_reason").Str()}
 	if parts.Kind() == jcs.KindArray {
-		for _, p := range parts.Elems() {
-			msg.Parts = m.part(msg.Parts, p)
-		}
+		msg.Parts = m.elements(msg.Parts, parts)
 	}
 	result := toolCallID(v)
 	switch {
@@ -169,14 +167,31 @@ func (m *messageReader) toolMessage(parts []conversation.Part, id string, conten
 func (m *messageReader) content(dst []conversation.Part, v jcs.Value) []conversation.Part {
 	switch v.Kind() {
 	case jcs.KindString, jcs.KindObject:
+		if dst == nil {
+			dst = m.mem.parts.Take(1)[:0]
+		}
 		return m.part(dst, v)
 	case jcs.KindArray:
-		for _, e := range v.Elems() {
-			dst = m.part(dst, e)
-		}
+		return m.elements(dst, v)
 	}
 	return dst
 }
+
+// elements reads the elements of an array of parts or blocks.
+func (m *messageReader) elements(dst []conversation.Part, v jcs.Value) []conversation.Part {
+	n := v.Len()
+	if dst == nil && n > 0 {
+		dst = m.mem.parts.Take(min(n, maxAhead))[:0]
+	}
+	for i := range n {
+		dst = m.part(dst, v.Index(i))
+	}
+	return dst
+}
+
+// maxAhead bounds the room that is made for parts before they are read: they are larger
+// than the values that they are read from.
+const maxAhead = 64
 
 func (m *messageReader) text(dst []conversation.Part, typ conversation.PartType, v jcs.Value) []conversation.Part {
 	switch v.Kind() {

@@ -25,7 +25,7 @@ func (r *reader) openInference() {
 		r.prompt.cutShort()
 		if !systemIn(c.Messages) && r.prompt.told > 0 {
 			// The JS instrumentation leaves it out of the messages.
-			if params, _ := r.a.json(keyInvocationParameters, r.lim); params.Get("system").Kind() != jcs.KindInvalid {
+			if params, _ := r.a.json(keyInvocationParameters, r.mem); params.Get("system").Kind() != jcs.KindInvalid {
 				m := r.messages(&r.prompt)
 				c.System = m.content(nil, params.Get("system"))
 			}
@@ -172,7 +172,7 @@ func (r *reader) openInferenceUser(request jcs.Value) {
 	if r.it.Who.UserRank != 0 {
 		return
 	}
-	if params, reason := r.a.json(keyInvocationParameters, r.lim); reason == "" {
+	if params, reason := r.a.json(keyInvocationParameters, r.mem); reason == "" {
 		r.it.Who.user(params.Get("metadata").Get("user_id").Str(), rankOpaque)
 	}
 	r.it.Who.user(request.Get("metadata").Get("user_id").Str(), rankOpaque)

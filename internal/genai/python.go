@@ -11,11 +11,11 @@ import (
 // python reads the repr of Python data: dicts, lists, tuples, strings, numbers,
 // None, True and False, and objects as Name(member=value, …), which become
 // objects. Anything else is false, and so is text after it.
-func python(s string, lim Limits) (jcs.Value, bool) {
-	if s == "" || len(s) > lim.MaxContentBytes {
+func python(s string, mem *memory) (jcs.Value, bool) {
+	if s == "" || len(s) > mem.MaxContentBytes {
 		return jcs.Value{}, false
 	}
-	p := pythonReader{s: s, depth: lim.MaxDepth, nodes: lim.MaxNodes}
+	p := pythonReader{s: s, depth: mem.MaxDepth, nodes: mem.MaxNodes}
 	v, ok := p.value()
 	p.space()
 	if !ok || p.i != len(s) {

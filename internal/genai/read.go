@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/anthropic"
 	"github.com/claudeaudit/claudeaudit/internal/conversation"
+	"github.com/claudeaudit/claudeaudit/internal/jcs"
 )
 
 // maxEventName bounds what can be the name of an event.
@@ -17,32 +18,86 @@ const maxEventName = 128
 
 const pcommonStr = pcommon.ValueTypeStr
 
+// Reader reads spans and log records, one after the other. What their content is read
+// into is memory of the reader, which it uses again after Reset. It is for one
+// goroutine at a time.
+type Reader struct {
+	mem     memory
+	reading reader
+}
+
+// memory is what is read into, within limits.
+type memory struct {
+	Limits
+	json     jcs.Parser
+	parts    jcs.Slab[conversation.Part]
+	messages jcs.Slab[conversation.Message]
+}
+
 // reader reads one span or log record.
 type reader struct {
-	lim    Limits
+	mem    *memory
 	a      attributes
 	it     *Interaction
 	prompt side
 	answer side
 }
 
-// ReadSpan reads what a span tells. res is its resource. The
-// result shares the span's strings. It never fails: what can't be read is named
-// in Unparsed. Zero limits mean DefaultLimits.
+// NewReader makes a reader. Zero limits mean DefaultLimits.
+func NewReader(lim Limits) *Reader {
+	return &Reader{mem: memory{Limits: lim.withDefaults()}}
+}
+
+// Reset takes back the memory of all content that was read; Conversation.Clone makes
+// a copy that stays.
+func (rd *Reader) Reset() {
+	rd.reading.a.reset()
+	rd.reading.it = nil
+	rd.mem.json.Reset()
+	rd.mem.parts.Reset()
+	rd.mem.messages.Reset()
+}
+
+// begin makes the reader ready for the next span or log record.
+func (rd *Reader) begin(it *Interaction, m pcommon.Map) *reader {
+	r := &rd.reading
+	r.mem, r.it = &rd.mem, it
+	r.prompt, r.answer = side{}, side{}
+	r.a.reset()
+	r.a.read(m)
+	return r
+}
+
+// ReadSpan is Reader.Span with memory of its own.
 func ReadSpan(res Resource, scope pcommon.InstrumentationScope, span ptrace.Span, lim Limits) Interaction {
-	it := Interaction{
+	var it Interaction
+	NewReader(lim).Span(&it, &res, scope, span)
+	return it
+}
+
+// ReadLog is Reader.Log with memory of its own.
+func ReadLog(res Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord, lim Limits) Interaction {
+	var it Interaction
+	NewReader(lim).Log(&it, &res, scope, rec)
+	return it
+}
+
+// Span reads what a span tells into it. res is its resource. The
+// result shares the span's strings. It never fails: what can't be read is named
+// in Unparsed.
+func (rd *Reader) Span(it *Interaction, res *Resource, scope pcommon.InstrumentationScope, span ptrace.Span) {
+	*it = Interaction{
 		Scope:        scope.Name(),
 		TraceID:      span.TraceID(),
 		SpanID:       span.SpanID(),
 		ParentSpanID: span.ParentSpanID(),
 		Sequence:     -1,
 	}
-	r := reader{lim: lim.withDefaults(), it: &it}
-	r.a.read(span.Attributes())
+	r := rd.begin(it, span.Attributes())
 	it.Dialect, it.Kind = recogniseSpan(it.Scope, span, &r.a)
 	claudeCode := it.Dialect == DialectClaudeCodeTraces
-	it.Who.resource(&res, claudeCode)
-	it.Who.attributes(&r.a, claudeCode, span.Kind(), r.lim)
+	it.Who.resource(res, claudeCode)
+	it.Who.attributes(&r.a, claudeCode, span.Kind(), r.mem)
 	if it.Kind == KindNone && it.Who.told() {
 		it.Kind = KindContext
 	}
@@ -56,27 +111,25 @@ func ReadSpan(res Resource, scope pcommon.InstrumentationScope, span ptrace.Span
 		}
 	}
 	r.finish()
-	return it
 }
 
-// ReadLog reads what a log record tells; see ReadSpan. The times of an event are
+// Log reads what a log record tells into it; see Span. The times of an event are
 // the end of the call it tells of; the start is known only where the event
 // has a duration.
-func ReadLog(res Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord, lim Limits) Interaction {
-	it := Interaction{
+func (rd *Reader) Log(it *Interaction, res *Resource, scope pcommon.InstrumentationScope, rec plog.LogRecord) {
+	*it = Interaction{
 		Scope:    scope.Name(),
 		TraceID:  rec.TraceID(),
 		SpanID:   rec.SpanID(),
 		Sequence: -1,
 	}
-	r := reader{lim: lim.withDefaults(), it: &it}
-	r.a.read(rec.Attributes())
+	r := rd.begin(it, rec.Attributes())
 	it.Dialect, it.EventName, it.Kind = recogniseLog(it.Scope, rec, &r.a)
 	claudeCode := it.Dialect == DialectClaudeCodeEvents
-	it.Who.resource(&res, claudeCode)
-	it.Who.attributes(&r.a, claudeCode, ptrace.SpanKindUnspecified, r.lim)
+	it.Who.resource(res, claudeCode)
+	it.Who.attributes(&r.a, claudeCode, ptrace.SpanKindUnspecified, r.mem)
 	if it.Kind == KindNone {
-		return it
+		return
 	}
 	it.End = eventTime(rec)
 	switch it.Dialect {
@@ -98,7 +151,6 @@ func ReadLog(res Resource, scope pcommon.InstrumentationScope, rec plog.LogRecor
 		r.messageEvent(rec.Body())
 	}
 	r.finish()
-	return it
 }
 
 func eventTime(rec plog.LogRecord) time.Time {
@@ -186,7 +238,7 @@ func (r *reader) scalars() {
 	r.responseID(a.first(keyResponseID, keyVercelResponseID))
 	r.stopReason(a.first(keyStopReasonSDK, keyLLMFinishReason, keyVercelFinishReason))
 	if it.StopReason == "" && a.has(keyFinishReasons) {
-		r.stopReason(firstReason(a.known[keyFinishReasons], r.lim))
+		r.stopReason(firstReason(a.known[keyFinishReasons], r.mem))
 	}
 }
 
@@ -233,7 +285,7 @@ func (r *reader) stopReason(reason string) {
 
 // firstReason reads gen_ai.response.finish_reasons: an array of strings, or a
 // JSON string of one.
-func firstReason(v pcommon.Value, lim Limits) string {
+func firstReason(v pcommon.Value, mem *memory) string {
 	switch v.Type() {
 	case pcommon.ValueTypeSlice:
 		for _, e := range v.Slice().All() {
@@ -244,7 +296,7 @@ func firstReason(v pcommon.Value, lim Limits) string {
 		if !strings.HasPrefix(s, "[") {
 			return s
 		}
-		if parsed, reason := parse(s, lim); reason == "" {
+		if parsed, reason := parse(s, mem); reason == "" {
 			return parsed.Index(0).Str()
 		}
 	default:

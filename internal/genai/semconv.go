@@ -28,10 +28,10 @@ func (r *reader) semconv() {
 	}
 	if r.it.Scope == scopeTraceloopChain {
 		for i := range c.Messages {
-			c.Messages[i].Parts = withoutRepeatedCalls(c.Messages[i].Parts, r.lim)
+			c.Messages[i].Parts = withoutRepeatedCalls(c.Messages[i].Parts, r.mem)
 		}
 		for i := range c.Output {
-			c.Output[i].Parts = withoutRepeatedCalls(c.Output[i].Parts, r.lim)
+			c.Output[i].Parts = withoutRepeatedCalls(c.Output[i].Parts, r.mem)
 		}
 	}
 }
@@ -57,6 +57,9 @@ func (r *reader) system(v jcs.Value) []conversation.Part {
 	switch v.Kind() {
 	case jcs.KindArray:
 		var parts []conversation.Part
+		if n := v.Len(); n > 0 {
+			parts = r.mem.parts.Take(min(n, maxAhead))[:0]
+		}
 		for _, e := range v.Elems() {
 			if e.Get("parts").Kind() == jcs.KindArray {
 				for _, p := range e.Get("parts").Elems() {
@@ -68,7 +71,7 @@ func (r *reader) system(v jcs.Value) []conversation.Part {
 		}
 		return parts
 	case jcs.KindString, jcs.KindObject:
-		return m.part(nil, v)
+		return m.part(r.mem.parts.Take(1)[:0], v)
 	}
 	r.wrongShape(keySystemInstructions, &r.prompt)
 	return nil
@@ -138,7 +141,7 @@ func withoutRepeatedSystem(system []conversation.Part, messages []conversation.M
 // withoutRepeatedCalls drops texts that are the JSON of a tool_use block that the
 // message also has as a tool call, as Traceloop's LangChain instrumentation
 // writes them.
-func withoutRepeatedCalls(parts []conversation.Part, lim Limits) []conversation.Part {
+func withoutRepeatedCalls(parts []conversation.Part, mem *memory) []conversation.Part {
 	var calls callSet
 	for i := range parts {
 		if parts[i].Type == conversation.PartToolCall {
@@ -156,7 +159,7 @@ func withoutRepeatedCalls(parts []conversation.Part, lim Limits) []conversation.
 		if !strings.HasPrefix(text, "{") || !strings.Contains(text, `"tool_use"`) {
 			return false
 		}
-		v, reason := parse(text, lim)
+		v, reason := parse(text, mem)
 		if reason != "" || v.Get("type").Str() != "tool_use" {
 			return false
 		}

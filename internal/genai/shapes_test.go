@@ -101,7 +101,7 @@ func TestShapes(t *testing.T) {
 			}
 			assert.Empty(t, it.Unparsed)
 			// The same, structured.
-			v, reason := parse(tt.in, DefaultLimits)
+			v, reason := parse(tt.in, &memory{Limits: DefaultLimits})
 			require.Empty(t, reason)
 			if v.Len() > 0 {
 				f.attrs["gen_ai.input.messages"] = raw(v)

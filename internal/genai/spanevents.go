@@ -63,7 +63,7 @@ func (r *reader) oldMessages(attrs pcommon.Map, name, role string, s *side) []co
 		}
 		return r.plainText(valueText(v), role, s)
 	}
-	parsed, reason := valueJSON(v, r.lim)
+	parsed, reason := valueJSON(v, r.mem)
 	if reason == "" && parsed.Kind() == jcs.KindInvalid {
 		return nil
 	}

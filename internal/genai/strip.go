@@ -79,7 +79,11 @@ const maxUnknownText = 512
 func stripAttributes(m pcommon.Map, name string, call, wrapper bool) {
 	claudeCode := strings.HasPrefix(name, claudeCodePrefix)
 	m.RemoveIf(func(k string, v pcommon.Value) bool {
-		switch verdict(k) {
+		known, ok := names[k]
+		if !ok {
+			known.verdict = verdict(k)
+		}
+		switch known.verdict {
 		case verdictKeep:
 			return false
 		case verdictContent:

@@ -11,7 +11,7 @@ func (r *reader) vercel() {
 	c.Messages = r.promptMessages(r.content(keyVercelPromptMessages, &r.prompt), keyVercelPromptMessages)
 	c.Output = r.vercelAnswer()
 
-	metadata, _ := r.a.json(keyVercelMetadata, r.lim)
+	metadata, _ := r.a.json(keyVercelMetadata, r.mem)
 	u := metadata.Get("anthropic").Get("usage")
 	if u.Kind() == jcs.KindInvalid {
 		u = metadata.Get("bedrock").Get("usage")

@@ -92,7 +92,7 @@ func (w *Who) session(s string, rank int) {
 }
 
 // attributes is what a span's or an event's own attributes tell.
-func (w *Who) attributes(a *attributes, claudeCode bool, kind ptrace.SpanKind, lim Limits) {
+func (w *Who) attributes(a *attributes, claudeCode bool, kind ptrace.SpanKind, mem *memory) {
 	if claudeCode {
 		for i, k := range accountKeys {
 			w.user(a.text(k), rankVerifiedAccount+i)
@@ -108,7 +108,7 @@ func (w *Who) attributes(a *attributes, claudeCode bool, kind ptrace.SpanKind, l
 		w.session(a.text(k), rankSpan+i)
 	}
 	if a.has(keyOIKind) && a.has(keyMetadata) && (w.SessionRank == 0 || w.SessionRank >= rankResource) {
-		if v, _ := a.json(keyMetadata, lim); v.Len() > 0 {
+		if v, _ := a.json(keyMetadata, mem); v.Len() > 0 {
 			for i, name := range metadataSessions {
 				w.session(v.Get(name).Str(), rankSpan+len(sessionKeys)+i)
 			}

@@ -18,7 +18,14 @@ type Item struct {
 }
 
 // NewItem encodes and hashes the content of an interaction.
-func NewItem(in genai.Interaction) Item { return Item{Interaction: in, Encoded: Encode(&in.Content)} }
+func NewItem(in genai.Interaction) Item {
+	it := Item{Interaction: in}
+	it.Encode()
+	return it
+}
+
+// Encode encodes and hashes the content of the item's interaction.
+func (it *Item) Encode() { it.Encoded = encode(&it.Content) }
 
 // Encoded is a conversation in canonical form: JSON arrays in stored form, ""
 // for what isn't told, and the hashes over the hashed form.
@@ -39,45 +46,60 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // maxPooled bounds what an idle buffer may hold on to.
 const maxPooled = 1 << 20
 
-// Encode brings a normalised conversation into canonical form. Where the two
+// encode brings a normalised conversation into canonical form. Where the two
 // forms are the same, which is wherever there is no blob, it is written once
 // and hashed as written.
-func Encode(c *conversation.Conversation) Encoded {
-	var e Encoded
+func encode(c *conversation.Conversation) Encoded {
 	hasPrompt, hasOutput := c.HasPrompt(), c.HasOutput()
 	if !hasPrompt && !hasOutput {
-		return e
+		return Encoded{}
 	}
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
+	// The places of the canonical texts in what is written.
+	var input, system, output [2]int
+	var hashes [2 * hexHash]byte
+	prompt, response := hashes[:hexHash], hashes[hexHash:]
 	if hasPrompt {
 		b = append(b, `{"messages":`...)
-		from := len(b)
+		input[0] = len(b)
 		b = conversation.AppendMessages(b, c.Messages, conversation.Stored)
-		if len(c.Messages) > 0 {
-			e.Input = string(b[from:])
-		}
+		input[1] = len(b)
 		b = append(b, `,"system":`...)
-		from = len(b)
+		system[0] = len(b)
 		b = conversation.AppendParts(b, c.System, conversation.Stored)
-		if len(c.System) > 0 {
-			e.System = string(b[from:])
-		}
+		system[1] = len(b)
 		b = append(b, '}')
 		if hasBlob(c.System) || anyBlob(c.Messages) {
-			e.PromptHash = conversation.PromptHash(c.System, c.Messages)
+			copy(prompt, conversation.PromptHash(c.System, c.Messages))
 		} else {
-			e.PromptHash = hashOf(b)
+			hashTo(prompt, b)
 		}
 	}
 	if hasOutput {
-		b = conversation.AppendMessages(b[:0], c.Output, conversation.Stored)
-		e.Output = string(b)
+		output[0] = len(b)
+		b = conversation.AppendMessages(b, c.Output, conversation.Stored)
+		output[1] = len(b)
 		if anyBlob(c.Output) {
-			e.ResponseHash = conversation.ResponseHash(c.Output)
+			copy(response, conversation.ResponseHash(c.Output))
 		} else {
-			e.ResponseHash = hashOf(b)
+			hashTo(response, b[output[0]:])
 		}
+	}
+	var e Encoded
+	text, hex := string(b), string(hashes[:])
+	if hasPrompt {
+		e.PromptHash = hex[:hexHash]
+		if len(c.Messages) > 0 {
+			e.Input = text[input[0]:input[1]]
+		}
+		if len(c.System) > 0 {
+			e.System = text[system[0]:system[1]]
+		}
+	}
+	if hasOutput {
+		e.ResponseHash = hex[hexHash:]
+		e.Output = text[output[0]:output[1]]
 	}
 	if cap(b) <= maxPooled {
 		*buf = b
@@ -86,9 +108,12 @@ func Encode(c *conversation.Conversation) Encoded {
 	return e
 }
 
-func hashOf(b []byte) string {
+// hexHash is the length of a hash in hexadecimal digits.
+const hexHash = 2 * sha256.Size
+
+func hashTo(dst, b []byte) {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+	hex.Encode(dst, sum[:])
 }
 
 func hasBlob(parts []conversation.Part) bool {

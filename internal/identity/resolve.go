@@ -47,7 +47,8 @@ type Result struct {
 
 // Resolve finds the calls of the items of one export request, in the order in
 // which they stand in it, and makes the observations. The items stay the
-// caller's but for their content, which may be kept until its call is complete.
+// caller's, and so does the memory of their content; texts may be kept until their
+// call is complete.
 func (w *Window) Resolve(items []Item, signal string) Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -501,6 +502,7 @@ func (b *batch) part(i int, in *Item) {
 	case len(c.parts) >= maxParts:
 		c.partsLost = c.partsLost || !hasPart(c.parts, p.digest)
 	case !hasPart(c.parts, p.digest):
+		p.in.Content = in.Content.Clone()
 		b.w.hold(c, p, in.Encoded.size())
 	}
 }

@@ -679,10 +679,11 @@ func (w *Window) dropTurn(t *turn) {
 // hasPrompt tells whether what the user typed is known and at hand.
 func (t *turn) hasPrompt() bool { return t.prompt != nil && len(t.prompt.Content.Messages) > 0 }
 
-// kept is a copy of an item to keep: the item itself would keep all others of
-// its request alive.
+// kept is a copy of an item to keep: the item itself is its request's, and so is the
+// memory of its content.
 func kept(in *Item) *Item {
 	c := *in
+	c.Content = in.Content.Clone()
 	return &c
 }
 

@@ -219,6 +219,25 @@ func compareKeys(a, b string) int {
 	return cmp.Compare(x, y)
 }
 
+// Clone returns the value in memory of its own, but for the text that it was read from.
+func (v Value) Clone() Value {
+	switch v.kind {
+	case KindArray:
+		elems := make([]Value, len(v.c.elems))
+		for i, e := range v.c.elems {
+			elems[i] = e.Clone()
+		}
+		v.c = &container{elems: elems}
+	case KindObject:
+		members := make([]Member, len(v.c.members))
+		for i, m := range v.c.members {
+			members[i] = Member{Key: m.Key, Value: m.Value.Clone()}
+		}
+		v.c = &container{members: members}
+	}
+	return v
+}
+
 // Kind returns the value's kind.
 func (v Value) Kind() Kind { return v.kind }
 

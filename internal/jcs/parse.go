@@ -46,15 +46,20 @@ var DefaultLimits = Limits{MaxDepth: 256, MaxNodes: 1 << 20, MaxBytes: 64 << 20}
 // hold. Of members with the same key the last counts. An escaped surrogate without
 // its partner becomes U+FFFD. The values share s.
 func Parse(s string, lim Limits) (Value, error) {
-	return parse(s, lim, false)
+	var p Parser
+	return p.parse(s, lim, false)
 }
 
 // ParseStrict is Parse, but refuses an object that has a key twice.
 func ParseStrict(s string, lim Limits) (Value, error) {
-	return parse(s, lim, true)
+	var p Parser
+	return p.parse(s, lim, true)
 }
 
-type parser struct {
+// Parser reads texts into memory that it uses again: the arrays and objects of what it
+// has read are good until Reset; Value.Clone makes one that stays. The zero Parser is
+// ready for use, by one goroutine at a time.
+type Parser struct {
 	s      string
 	i      int
 	depth  int
@@ -64,12 +69,36 @@ type parser struct {
 	// Stacks of the elements and members of the containers that are still open.
 	vals       []Value
 	mems       []Member
-	elems      slab[Value]
-	members    slab[Member]
-	containers slab[container]
+	elems      Slab[Value]
+	members    Slab[Member]
+	containers Slab[container]
 }
 
-func parse(s string, lim Limits, strict bool) (Value, error) {
+// Parse is the function Parse, in the parser's memory.
+func (p *Parser) Parse(s string, lim Limits) (Value, error) {
+	return p.parse(s, lim, false)
+}
+
+// Reset takes back the memory of all values read.
+func (p *Parser) Reset() {
+	p.s = ""
+	p.elems.Reset()
+	p.members.Reset()
+	p.containers.Reset()
+	p.vals = emptied(p.vals)
+	p.mems = emptied(p.mems)
+}
+
+// emptied is a stack without items, and without its memory when that is much.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxSlab {
+		return nil
+	}
+	clear(s[:cap(s)])
+	return s[:0]
+}
+
+func (p *Parser) parse(s string, lim Limits, strict bool) (Value, error) {
 	if lim.MaxDepth <= 0 {
 		lim.MaxDepth = DefaultLimits.MaxDepth
 	}
@@ -82,7 +111,8 @@ func parse(s string, lim Limits, strict bool) (Value, error) {
 	if len(s) > lim.MaxBytes {
 		return Value{}, fmt.Errorf("%w: %d bytes, at most %d allowed", ErrTooLarge, len(s), lim.MaxBytes)
 	}
-	p := parser{s: s, depth: lim.MaxDepth, nodes: min(lim.MaxNodes, math.MaxInt32), strict: strict}
+	p.s, p.i, p.depth, p.nodes, p.strict = s, 0, lim.MaxDepth, min(lim.MaxNodes, math.MaxInt32), strict
+	p.vals, p.mems = p.vals[:0], p.mems[:0]
 	v, err := p.value()
 	if err != nil {
 		return Value{}, err
@@ -94,11 +124,11 @@ func parse(s string, lim Limits, strict bool) (Value, error) {
 	return v, nil
 }
 
-func (p *parser) fail(kind error, what string) error {
+func (p *Parser) fail(kind error, what string) error {
 	return fmt.Errorf("%w: %s at byte %d", kind, what, p.i)
 }
 
-func (p *parser) space() {
+func (p *Parser) space() {
 	for p.i < len(p.s) {
 		switch p.s[p.i] {
 		case ' ', '\n', '\t', '\r':
@@ -111,7 +141,7 @@ func (p *parser) space() {
 
 // peek skips white space and returns the next byte, 0 at the end. A 0 byte is
 // nowhere allowed, so the two need not be told apart.
-func (p *parser) peek() byte {
+func (p *Parser) peek() byte {
 	p.space()
 	if p.i < len(p.s) {
 		return p.s[p.i]
@@ -119,7 +149,7 @@ func (p *parser) peek() byte {
 	return 0
 }
 
-func (p *parser) value() (Value, error) {
+func (p *Parser) value() (Value, error) {
 	c := p.peek()
 	if p.nodes--; p.nodes < 0 {
 		return Value{}, p.fail(ErrTooLarge, "too many values")
@@ -145,7 +175,7 @@ func (p *parser) value() (Value, error) {
 	return Value{}, p.fail(ErrInvalid, "no value")
 }
 
-func (p *parser) literal(word string, v Value) (Value, error) {
+func (p *Parser) literal(word string, v Value) (Value, error) {
 	if !strings.HasPrefix(p.s[p.i:], word) {
 		return Value{}, p.fail(ErrInvalid, "no value")
 	}
@@ -154,7 +184,7 @@ func (p *parser) literal(word string, v Value) (Value, error) {
 }
 
 // digits skips digits and reports whether there were any.
-func (p *parser) digits() bool {
+func (p *Parser) digits() bool {
 	start := p.i
 	for p.i < len(p.s) && p.s[p.i] >= '0' && p.s[p.i] <= '9' {
 		p.i++
@@ -165,7 +195,7 @@ func (p *parser) digits() bool {
 // safeDigits is a number of digits that can't leave the range of a double.
 const safeDigits = 300
 
-func (p *parser) number() (Value, error) {
+func (p *Parser) number() (Value, error) {
 	start := p.i
 	if p.s[p.i] == '-' {
 		p.i++
@@ -202,7 +232,7 @@ func (p *parser) number() (Value, error) {
 	return Value{kind: KindNumber, s: text}, nil
 }
 
-func (p *parser) enter() error {
+func (p *Parser) enter() error {
 	if p.depth--; p.depth < 0 {
 		return p.fail(ErrTooDeep, "too many open arrays and objects")
 	}
@@ -210,7 +240,7 @@ func (p *parser) enter() error {
 	return nil
 }
 
-func (p *parser) array() (Value, error) {
+func (p *Parser) array() (Value, error) {
 	if err := p.enter(); err != nil {
 		return Value{}, err
 	}
@@ -235,14 +265,14 @@ func (p *parser) array() (Value, error) {
 			}
 		}
 	}
-	c := &p.containers.take(1)[0]
+	c := &p.containers.Take(1)[0]
 	c.elems = p.elems.keep(p.vals[base:])
 	p.vals = p.vals[:base]
 	p.depth++
 	return Value{kind: KindArray, c: c}, nil
 }
 
-func (p *parser) object() (Value, error) {
+func (p *Parser) object() (Value, error) {
 	if err := p.enter(); err != nil {
 		return Value{}, err
 	}
@@ -283,51 +313,15 @@ func (p *parser) object() (Value, error) {
 	if duplicates && p.strict {
 		return Value{}, p.fail(ErrDuplicateKey, "in the object that ends")
 	}
-	c := &p.containers.take(1)[0]
+	c := &p.containers.Take(1)[0]
 	c.members = p.members.keep(members)
 	p.mems = p.mems[:base]
 	p.depth++
 	return Value{kind: KindObject, c: c}, nil
 }
 
-// slab gives out small slices cut from larger ones, which double in length
-// from minSlab to maxSlab, so that small texts don't pay for large ones.
-type slab[T any] struct {
-	free []T
-	size int
-}
-
-const (
-	minSlab = 8
-	maxSlab = 256
-)
-
-// take returns a zeroed slice of n items.
-func (s *slab[T]) take(n int) []T {
-	if n > len(s.free) {
-		if n >= maxSlab/4 {
-			return make([]T, n)
-		}
-		s.size = min(max(2*s.size, minSlab, n), maxSlab)
-		s.free = make([]T, s.size)
-	}
-	out := s.free[:n:n]
-	s.free = s.free[n:]
-	return out
-}
-
-// keep copies items from a stack into a slice of their own.
-func (s *slab[T]) keep(items []T) []T {
-	if len(items) == 0 {
-		return nil
-	}
-	out := s.take(len(items))
-	copy(out, items)
-	return out
-}
-
 // str reads the string literal that starts at p.i, and leaves it as it stands there.
-func (p *parser) str() (string, form, error) {
+func (p *Parser) str() (string, form, error) {
 	src, start, f := p.s, p.i+1, clean
 	i, seen := run(src, start)
 	for {
@@ -369,7 +363,7 @@ func (p *parser) str() (string, form, error) {
 }
 
 // key reads the name of a member, unescaped.
-func (p *parser) key() (string, error) {
+func (p *Parser) key() (string, error) {
 	s, f, err := p.str()
 	if f >= literal {
 		s = unescape(s)

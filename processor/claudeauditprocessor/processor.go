@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/ottl/contexts/ottllog"
@@ -30,7 +31,7 @@ type auditProcessor struct {
 	logger   *zap.Logger
 	tb       *metadata.TelemetryBuilder
 	window   *identity.Window
-	limits   genai.Limits
+	requests sync.Pool // of *request
 	pseudo   masker
 	detector *detector
 	spanCond conditions[*ottlspan.TransformContext]
@@ -44,7 +45,9 @@ func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor
 	}
 	p := &auditProcessor{
 		cfg: cfg, logger: set.Logger, tb: tb, window: identity.New(cfg.IdentityWindow.options()),
-		limits: genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes},
+	}
+	p.requests.New = func() any {
+		return &request{reader: genai.NewReader(genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes})}
 	}
 	sp, err := spanParser(set)
 	if err != nil {
@@ -122,17 +125,48 @@ func (p *auditProcessor) recorded(in *genai.Interaction) bool {
 	return in.Kind != genai.KindCall || p.cfg.Models == ModelsAll || in.Claude
 }
 
-// item encodes what was read. Content that takes more than the limit as it is
+// request is what one export request is read into. Its memory is used again.
+type request struct {
+	reader *genai.Reader
+	items  []identity.Item
+	spans  []spanRef
+	logs   []logRef
+}
+
+// maxKept is how many items an idle request has room for.
+const maxKept = 1024
+
+func (p *auditProcessor) begin() *request { return p.requests.Get().(*request) }
+
+// end gives a request's memory back.
+func (p *auditProcessor) end(r *request) {
+	if cap(r.items) > maxKept {
+		return
+	}
+	r.reader.Reset()
+	clear(r.items)
+	clear(r.spans)
+	clear(r.logs)
+	r.items, r.spans, r.logs = r.items[:0], r.spans[:0], r.logs[:0]
+	p.requests.Put(r)
+}
+
+// next is the place of the request's next item.
+func (r *request) next() *identity.Item {
+	r.items = append(r.items, identity.Item{})
+	return &r.items[len(r.items)-1]
+}
+
+// encode encodes what was read. Content that takes more than the limit as it is
 // stored is hashed and not kept.
-func (p *auditProcessor) item(in genai.Interaction) identity.Item {
-	it := identity.NewItem(in)
+func (p *auditProcessor) encode(it *identity.Item) {
+	it.Encode()
 	if n := it.Encoded.Len(); n > p.cfg.Limits.MaxContentBytes {
 		it.Unparsed = append(it.Unparsed, genai.Unparsed{
 			Key: "content", Bytes: n, SHA256: cmp.Or(it.Encoded.PromptHash, it.Encoded.ResponseHash), Reason: genai.ReasonTooLarge,
 		})
 		it.Encoded.System, it.Encoded.Input, it.Encoded.Output = "", "", ""
 	}
-	return it
 }
 
 // carrier is the span or log record that an observation is written to.
@@ -156,8 +190,8 @@ func (r spanRef) open() (*ottlspan.TransformContext, func()) {
 }
 
 func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (ptrace.Traces, error) {
-	items := make([]identity.Item, 0, td.SpanCount())
-	refs := make([]spanRef, 0, td.SpanCount())
+	req := p.begin()
+	defer p.end(req)
 	for _, rs := range td.ResourceSpans().All() {
 		p.dropClaimed(ctx, rs.Resource().Attributes())
 		res := genai.ReadResource(rs.Resource().Attributes())
@@ -171,17 +205,18 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 				for _, l := range span.Links().All() {
 					p.dropClaimed(ctx, l.Attributes())
 				}
-				in := genai.ReadSpan(res, ss.Scope(), span, p.limits)
-				if !p.recorded(&in) {
-					in.Kind = genai.KindContext
+				it := req.next()
+				req.reader.Span(&it.Interaction, &res, ss.Scope(), span)
+				if !p.recorded(&it.Interaction) {
+					it.Kind = genai.KindContext
 				}
-				genai.StripSpan(span, in.Kind)
-				items = append(items, p.item(in))
-				refs = append(refs, spanRef{rs, ss, span})
+				genai.StripSpan(span, it.Kind)
+				p.encode(it)
+				req.spans = append(req.spans, spanRef{rs, ss, span})
 			}
 		}
 	}
-	res := p.window.Resolve(items, identity.SignalSpan)
+	res, refs := p.window.Resolve(req.items, identity.SignalSpan), req.spans
 	var masked ptrace.ResourceSpans
 	for i, id := range res.EventIDs {
 		if id == uuid.Nil {
@@ -223,11 +258,11 @@ func (r logRef) open() (*ottllog.TransformContext, func()) {
 }
 
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
-	items := make([]identity.Item, 0, ld.LogRecordCount())
-	refs := make([]logRef, 0, ld.LogRecordCount())
-	read := genai.ReadLog
+	req := p.begin()
+	defer p.end(req)
+	read := req.reader.Log
 	if genai.FromGateway(ctx) {
-		read = genai.ReadGateway
+		read = req.reader.Gateway
 	}
 	for _, rl := range ld.ResourceLogs().All() {
 		p.dropClaimed(ctx, rl.Resource().Attributes())
@@ -236,17 +271,18 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 			p.dropClaimed(ctx, sl.Scope().Attributes())
 			for _, rec := range sl.LogRecords().All() {
 				p.dropClaimed(ctx, rec.Attributes())
-				in := read(res, sl.Scope(), rec, p.limits)
-				if !p.recorded(&in) {
-					in.Kind = genai.KindContext
+				it := req.next()
+				read(&it.Interaction, &res, sl.Scope(), rec)
+				if !p.recorded(&it.Interaction) {
+					it.Kind = genai.KindContext
 				}
-				genai.StripLog(rec, in.Kind)
-				items = append(items, p.item(in))
-				refs = append(refs, logRef{rl, sl, rec})
+				genai.StripLog(rec, it.Kind)
+				p.encode(it)
+				req.logs = append(req.logs, logRef{rl, sl, rec})
 			}
 		}
 	}
-	res := p.window.Resolve(items, identity.SignalLog)
+	res, refs := p.window.Resolve(req.items, identity.SignalLog), req.logs
 	var masked plog.ResourceLogs
 	for i, id := range res.EventIDs {
 		if id == uuid.Nil {

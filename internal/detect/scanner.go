@@ -37,13 +37,14 @@ type match struct {
 
 // scanner is the state of a scan, reused.
 type scanner struct {
-	e     *Engine
-	text  string
-	seg   Segment
-	hits  []hit
-	sig   signals
-	found []match // of the current block and what reaches into the next
-	part  *partResult
+	e      *Engine
+	text   string
+	seg    Segment
+	hits   []hit
+	sig    signals
+	places injection.Places
+	found  []match // of the current block and what reaches into the next
+	part   *partResult
 	// numbersDone is where the token with digits that was looked at last ends.
 	numbersDone int
 	// phoneDone is where the last telephone number ends.
@@ -80,6 +81,11 @@ func (s *scanner) scan(seg Segment) *partResult {
 	s.numbersDone, s.phoneDone = 0, 0
 	s.sig.numbers, s.sig.ats = s.sig.numbers[:0], s.sig.ats[:0]
 	s.ahits = s.ahits[:0]
+	s.places.Reset()
+	s.sig.places = nil
+	if s.e.inject && (seg.Origin == User || seg.Origin == Tool) {
+		s.sig.places = &s.places
+	}
 	for i := range s.chunks {
 		s.chunks[i].index = 0
 	}
@@ -380,7 +386,7 @@ func (s *scanner) inspect() {
 		return
 	}
 	slices.SortFunc(s.ahits, func(a, b injection.Hit) int { return cmp.Compare(a.End, b.End) })
-	in := injection.Inspect(s.text, s.ahits, injectionOrigin[s.seg.Origin], s.e.injectionHits)
+	in := injection.Inspect(s.text, s.ahits, &s.places, injectionOrigin[s.seg.Origin], s.e.injectionHits)
 	for _, f := range in.Findings {
 		s.part.flag(f.Flag)
 	}

@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -63,9 +64,10 @@ type Signal struct {
 const (
 	windowBefore = 220 // bytes looked at before a keyword
 	windowAfter  = 260 // and after it
-	weakReach    = 160 // bytes within which weak keywords of three groups open a window
+	reachBytes   = 160 // within which keywords count together
 	maxWindow    = 16 << 10
-	shortText    = 600 // bytes of a text that is looked at whole
+	shortText    = 600 // bytes of a text in which every keyword opens a window
+	mediumText   = 4 << 10
 )
 
 var threshold float32 = 0.75
@@ -155,78 +157,76 @@ func collect(m *Model, text string, hits []Hit, origin Origin) *evidence {
 	return &s.e
 }
 
+// collect looks at windows of the text around places where enough words of
+// different kinds stand within reach of each other.
 func (s *scorer) collect(hits []Hit) {
 	l, text := s.z.lex, s.text
 	marks := markOf()
-	need := 3 // groups that weak keywords must be of
+	need := 4 // points
 	switch {
 	case len(text) <= shortText:
 		need = 1
-	case len(text) <= 4<<10:
-		need = 2
+	case len(text) <= mediumText:
+		need = 3
 	}
-	var last [8]int    // end of the last keyword of each weak group
-	from, to := -1, -1 // the window that is open
-	first := 0         // its first hit
+	var last [groupsCount]int // end of the last keyword of each group
+	from, to := -1, -1        // the window that is open
 	for i := range last {
 		last[i] = -1 << 30
 	}
-	close := func(next int) {
-		if from < 0 {
-			return
-		}
-		a, b := s.bounds(from, to)
-		for _, h := range hits[first:next] {
-			if h.Keyword >= 0 && h.Keyword < len(marks) && marks[h.Keyword] != nil && h.End > a {
-				s.mark(marks[h.Keyword], h.End)
-			}
-		}
-		s.low, s.lowAt = appendLower(s.low[:0], text[a:b]), a
-		s.z.window(text, a, b)
-		s.window()
-		if s.judge != nil {
-			s.stretches()
-		}
-		from = -1
-	}
-	for i, h := range hits {
+	for _, h := range hits {
 		if h.Keyword < 0 || h.Keyword >= len(l.group) || h.End > len(text) {
 			continue
 		}
-		g := l.group[h.Keyword]
-		begin := -1
-		if g == 0 {
-			begin = max(0, h.End-windowBefore)
-		} else {
-			near := 0
-			for k := range weak {
-				if g&(1<<k) != 0 {
-					last[k] = h.End
-				}
-				if h.End-last[k] <= weakReach {
-					near++
-				}
-			}
-			if near >= need {
-				begin = max(0, h.End-windowBefore)
-			}
+		if m := marks[h.Keyword]; m != nil {
+			s.mark(m, h.End)
 		}
-		if begin < 0 {
+		g := l.group[h.Keyword]
+		if g == 0 {
 			continue
 		}
-		// a window without end would hold all tokens of the text at once
+		if g != groupAlone {
+			for ; g != 0; g &= g - 1 {
+				last[bits.TrailingZeros16(g)] = h.End
+			}
+			points := 0
+			for k, end := range last {
+				if h.End-end <= reachBytes {
+					points++
+					if k >= firstKind {
+						points++
+					}
+				}
+			}
+			if points < need {
+				continue
+			}
+		}
+		// the words that count may stand anywhere within reach
+		begin := max(0, h.End-windowBefore)
 		if from >= 0 && (begin > to || h.End-from > maxWindow) {
-			close(i)
+			s.look(from, to)
+			from = -1
 		}
 		if from < 0 {
-			from, first = begin, i
-			for first > 0 && hits[first-1].End > from {
-				first--
-			}
+			from = begin
 		}
 		to = h.End + windowAfter
 	}
-	close(len(hits))
+	if from >= 0 {
+		s.look(from, to)
+	}
+}
+
+// look judges a window.
+func (s *scorer) look(from, to int) {
+	a, b := s.bounds(from, to)
+	s.low, s.lowAt = appendLower(s.low[:0], s.text[a:b]), a
+	s.z.window(s.text, a, b)
+	s.window()
+	if s.judge != nil {
+		s.stretches()
+	}
 }
 
 // bounds moves a window's ends outward to white space, a little.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/claudeaudit/claudeaudit/internal/detect/injection"
+	"github.com/claudeaudit/claudeaudit/internal/detect/sweep"
 )
 
 // Bounds of a scan.
@@ -298,7 +299,7 @@ func (s *scanner) chunk(index int) []hit {
 	if c.index != index+1 {
 		c.index = index + 1
 		from := index * chunkBytes
-		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0])
+		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0], s.sig.blocks[:chunkBytes/sweep.Size])
 	}
 	return c.hits
 }

@@ -85,12 +85,21 @@ func Expand(text string, hits []Hit, places *Places) (layers []Layer, certain []
 	}
 	layers = parts.layer(layers, Encoded)
 
-	left := maxDecode
+	left, done := maxDecode, 0
 	for _, s := range places.at[placeRun] {
-		if decodeRuns(text, s, &left, &parts); left < 0 {
+		if s.from < done {
+			continue
+		}
+		run := runAt(text, s.from)
+		if run == "" {
+			continue
+		}
+		if left -= len(run); left < 0 {
 			truncated = true
 			break
 		}
+		done = s.from + len(run)
+		parts.add(string(decodeRun(run)))
 	}
 	for _, kind := range [...]int{placePair, placeBinary} {
 		for _, s := range places.at[kind] {
@@ -480,44 +489,44 @@ func hexValue(s string) (rune, bool) {
 	return v, len(s) > 0
 }
 
-// decodeRuns decodes what of a part of a text is base64, base32 or hex and gives
-// text. left is how much may still be decoded, below 0 when that is reached.
-func decodeRuns(text string, part stretch, left *int, out *parts) {
-	i := min(part.from, len(text))
-	for n := 0; i > 0 && b64[text[i-1]] && n < maxRun; n++ {
-		i--
+// runAt is the run of base64, base32 or hex of which a stretch of letters and
+// digits begins at a place, if it may be text.
+func runAt(text string, at int) string {
+	from := at
+	for n := 0; from > 0 && n < maxRun && inRun[text[from-1]]; n++ {
+		from--
 	}
-	for to := min(part.to, len(text)); i < to; {
-		if !b64[text[i]] {
-			i++
-			continue
-		}
-		j := i
-		for j < len(text) && b64[text[j]] {
-			j++
-			// wrapped lines of encoders
-			if j-i >= 60 && j+1 < len(text) && (text[j] == '\n' && b64[text[j+1]] || text[j] == '\r' && j+2 < len(text) && b64[text[j+2]]) && lineLong(text, j) {
-				for text[j] == '\r' || text[j] == '\n' {
-					j++
-				}
+	switch {
+	case mayDecode(text[from:]):
+	case from < at && mayDecode(text[at:]):
+		from = at
+	default:
+		return ""
+	}
+	to := at
+	for to < len(text) && to-from < maxRun && b64[text[to]] {
+		to++
+		// wrapped lines of encoders
+		if to-from >= 60 && to+1 < len(text) && (text[to] == '\n' && b64[text[to+1]] || text[to] == '\r' && to+2 < len(text) && b64[text[to+2]]) && lineLong(text, to) {
+			for to < len(text) && (text[to] == '\r' || text[to] == '\n') {
+				to++
 			}
 		}
-		if j-i >= minRun {
-			if run := text[i:min(j, i+maxRun)]; mayDecode(run) {
-				if *left -= len(run); *left < 0 {
-					return
-				}
-				out.add(string(decodeRun(run)))
-			}
-		}
-		i = j
 	}
+	return text[from:to]
 }
+
+// inRun tells what may stand before the letters and digits of a run.
+var inRun = func() (t [256]bool) {
+	for i := range t {
+		t[i] = value64[i] < 64
+	}
+	return t
+}()
 
 // mayDecode tells quickly whether the beginning of a run may be text that was
 // encoded: of words in a programming language few look so.
 func mayDecode(run string) bool {
-	run = strings.TrimLeft(run, "-_/+=")
 	if len(run) < minRun {
 		return false
 	}

@@ -24,7 +24,7 @@ type stretch struct{ from, to int }
 // kinds of places
 const (
 	placeHigh   = iota // bytes that aren't ASCII
-	placeRun           // long unbroken stretches of what encodings use
+	placeRun           // the first minRun of more letters and digits in a row
 	placeSingle        // letters with one or two bytes between them
 	placeLeet          // letters with digits between them
 	placeEscape        // several of % \ &
@@ -72,16 +72,16 @@ func (p *Places) add(at int, b *sweep.Block) {
 	}
 	alnum, before := b.Letter|b.Digit, prev.Letter|prev.Digit
 
-	// 16 in a row: of 2, of 4, of 8
-	run := alnum | b.Extra
-	last := before | prev.Extra
-	r1 := run & up(run, last, 1)
+	// 16 letters and digits in a row: of 2, of 4, of 8
+	r1 := alnum & up(alnum, before, 1)
 	r2 := r1 & up(r1, p.runs[0], 2)
 	r3 := r2 & up(r2, p.runs[1], 4)
-	if r4 := r3 & up(r3, p.runs[2], 8); r4 != 0 {
-		p.mark(placeRun, at)
+	r4 := r3 & up(r3, p.runs[2], 8)
+	for first := r4 &^ up(r4, p.runs[3], 1); first != 0; first &= first - 1 {
+		end := at + bits.TrailingZeros64(first) + 1
+		p.at[placeRun] = append(p.at[placeRun], stretch{end - minRun, end})
 	}
-	p.runs[0], p.runs[1], p.runs[2] = r1, r2, r3
+	p.runs = [4]uint64{r1, r2, r3, r4}
 
 	// a letter with nothing of words before and after; what follows the block is
 	// not known and taken for nothing

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Origin is who wrote a text. The values are those of the engine.
@@ -98,6 +99,12 @@ func (e *evidence) add(kind int, name string, weight float32, start, end int32) 
 	e.of[kind] = append(e.of[kind], signal{name, weight, start, end})
 }
 
+func (e *evidence) reset() {
+	for k := range e.of {
+		e.of[k] = e.of[k][:0]
+	}
+}
+
 func (e *evidence) sum(kind int) (sum float32) {
 	for _, s := range e.of[kind] {
 		sum += s.weight
@@ -118,8 +125,10 @@ func ScoreWith(m *Model, text string, hits []Hit, origin Origin) []Finding {
 	if len(hits) == 0 || origin != User && origin != Tool {
 		return nil
 	}
-	e := collect(m, text, hits, origin)
-	return e.findings(text, origin)
+	s := newScorer(m, text, origin)
+	defer s.free()
+	s.collect(hits)
+	return s.e.findings(text, origin)
 }
 
 // Explain returns every piece of evidence of a text, whether or not it is
@@ -129,7 +138,10 @@ func Explain(text string, hits []Hit, origin Origin) []Signal {
 		return nil
 	}
 	m, _ := model()
-	e := collect(m, text, hits, origin)
+	s := newScorer(m, text, origin)
+	defer s.free()
+	s.collect(hits)
+	e := &s.e
 	var out []Signal
 	for k := range kinds {
 		for _, s := range e.of[k] {
@@ -148,13 +160,23 @@ func Explain(text string, hits []Hit, origin Origin) []Signal {
 	return out
 }
 
-func collect(m *Model, text string, hits []Hit, origin Origin) *evidence {
-	s := &scorer{text: text, origin: origin, z: tokenizer{lex: lex()}}
-	if s.m = m; m != nil {
+var scorers = sync.Pool{New: func() any { return &scorer{z: tokenizer{lex: lex()}} }}
+
+func newScorer(m *Model, text string, origin Origin) *scorer {
+	s := scorers.Get().(*scorer)
+	s.text, s.origin, s.m, s.judge = text, origin, m, nil
+	if m != nil {
 		s.judge = s.weigh
 	}
-	s.collect(hits)
-	return &s.e
+	s.talkAt, s.noLimits = 0, 0
+	s.e.reset()
+	return s
+}
+
+// free gives the scorer back, without the text.
+func (s *scorer) free() {
+	s.text, s.judge = "", nil
+	scorers.Put(s)
 }
 
 // collect looks at windows of the text around places where enough words of
@@ -221,6 +243,7 @@ func (s *scorer) collect(hits []Hit) {
 // look judges a window.
 func (s *scorer) look(from, to int) {
 	a, b := s.bounds(from, to)
+
 	s.low, s.lowAt = appendLower(s.low[:0], s.text[a:b]), a
 	s.z.window(s.text, a, b)
 	s.window()

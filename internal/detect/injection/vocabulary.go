@@ -299,8 +299,9 @@ var vocabulary = []struct {
 
 // phrase is an entry of more than one word.
 type phrase struct {
-	rest  []string // folded words after the first
-	class class
+	rest   []string // folded words after the first
+	hashes []uint32 // of these
+	class  class
 }
 
 // A window is opened by words near each other, see [scorer.collect]. Those that
@@ -361,6 +362,7 @@ var weak = [weakGroups]string{
 
 type lexicon struct {
 	words   map[string]class    // folded single words
+	index   []entry             // of words and of the first words of phrases, by hash
 	phrases map[string][]phrase // by first word, longest first
 	exact   map[string]class    // words whose case matters
 	chars   map[rune][]phrase   // words of scripts without spaces, by first rune; rest[0] is the whole word
@@ -433,9 +435,57 @@ var lex = sync.OnceValue(func() *lexicon {
 	for _, k := range l.keys {
 		l.group = append(l.group, groups[k])
 	}
+	l.buildIndex()
 	l.hidden = hiddenKinds(l.keys, hidden)
 	return l
 })
+
+// entry is a word of the lexicon.
+type entry struct {
+	word    string
+	hash    uint32
+	class   class
+	phrases []phrase // that begin with it
+}
+
+func (l *lexicon) buildIndex() {
+	words := maps.Clone(l.words)
+	for w := range l.phrases {
+		words[w] |= 0
+	}
+	size := 1
+	for size < 4*len(words) {
+		size *= 2
+	}
+	l.index = make([]entry, size)
+	for w, c := range words {
+		h := hashWord(w)
+		i := slot(h) & (size - 1)
+		for l.index[i].word != "" {
+			i = (i + 1) & (size - 1)
+		}
+		l.index[i] = entry{word: w, hash: h, class: c, phrases: l.phrases[w]}
+	}
+}
+
+// slot is where the search for a hash begins.
+func slot(hash uint32) int { return int(hash ^ hash>>15) }
+
+// none is the entry of words that the lexicon doesn't have.
+var none entry
+
+// find is the entry of a folded word with its hash.
+func (l *lexicon) find(word []byte, hash uint32) *entry {
+	for i := slot(hash) & (len(l.index) - 1); ; i = (i + 1) & (len(l.index) - 1) {
+		e := &l.index[i]
+		if e.word == "" {
+			return &none
+		}
+		if e.hash == hash && e.word == string(word) {
+			return e
+		}
+	}
+}
 
 func (l *lexicon) add(w string, c class) {
 	c &^= cAnchor
@@ -463,7 +513,11 @@ func (l *lexicon) add(w string, c class) {
 		return
 	}
 	l.words[parts[len(parts)-1]] |= cTail
-	l.phrases[parts[0]] = append(l.phrases[parts[0]], phrase{rest: parts[1:], class: c})
+	p := phrase{rest: parts[1:], class: c}
+	for _, w := range p.rest {
+		p.hashes = append(p.hashes, hashWord(w))
+	}
+	l.phrases[parts[0]] = append(l.phrases[parts[0]], p)
 }
 
 // spellings are the byte forms of an anchor that a prefilter which folds ASCII

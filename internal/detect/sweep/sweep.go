@@ -40,8 +40,12 @@ const GramLen = 4
 
 const hashFactor = 0x9E3779B1
 
-// Table is a set of grams.
+// Table is a set of grams. An entry is 0 where there is none; else it tells some
+// of them apart whose hashes begin alike.
 type Table [1 << tableBits]uint8
+
+// several marks an entry of more than one gram.
+const several = 0xff
 
 // Fold sets bit 5 of every byte of a gram, which makes ASCII letters lower case
 // and can only make different bytes equal, never equal ones different.
@@ -50,11 +54,27 @@ func Fold(gram uint32) uint32 { return gram | 0x20202020 }
 // Hash spreads a folded gram over 32 bits.
 func Hash(gram uint32) uint32 { return gram * hashFactor }
 
-// Add marks a folded gram.
-func (t *Table) Add(gram uint32) { t[Hash(gram)>>(32-tableBits)] = 1 }
+// mark is what a gram's entry holds.
+func mark(hash uint32) uint8 { return uint8(hash>>(32-tableBits-8))&0x7f | 1 }
 
-// Has tells whether a folded gram may be in the table.
-func (t *Table) Has(gram uint32) bool { return t[Hash(gram)>>(32-tableBits)] != 0 }
+// Add puts a folded gram into the table.
+func (t *Table) Add(gram uint32) {
+	h := Hash(gram)
+	switch e := &t[h>>(32-tableBits)]; *e {
+	case 0, mark(h):
+		*e = mark(h)
+	default:
+		*e = several
+	}
+}
+
+// Has tells whether a folded gram may be in the table, more surely than the mask
+// of a Block.
+func (t *Table) Has(gram uint32) bool {
+	h := Hash(gram)
+	e := t[h>>(32-tableBits)]
+	return e == mark(h) || e == several
+}
 
 // Gram is the folded gram at text[i:i+GramLen].
 func Gram(text string, i int) uint32 {
@@ -142,7 +162,9 @@ func portable(dst []Block, data []byte, table *Table) {
 			b.Extra |= c >> 5 & 1 << i
 			b.Dot |= c >> 6 & 1 << i
 			gram = gram>>8 | (uint32(in[i+3])|0x20)<<24
-			b.Gram |= uint64(table[Hash(gram)>>(32-tableBits)]) << i
+			if table[Hash(gram)>>(32-tableBits)] != 0 {
+				b.Gram |= 1 << i
+			}
 		}
 	}
 }

@@ -26,7 +26,7 @@ func slow(text string, from, k int, table *Table) (b Block) {
 		set(&b.Escape, strings.IndexByte(`%&\`, c) >= 0)
 		set(&b.Extra, strings.IndexByte("+-/=_", c) >= 0)
 		set(&b.Dot, c == '.' || c == '-')
-		set(&b.Gram, at+GramLen <= len(text) && table.Has(Gram(text, at)))
+		set(&b.Gram, at+GramLen <= len(text) && table[Hash(Gram(text, at))>>(32-tableBits)] != 0)
 	}
 	return b
 }
@@ -59,6 +59,22 @@ func someTable() *Table {
 		t.Add(Fold(r.Uint32()))
 	}
 	return t
+}
+
+func TestTableHasWhatWasAdded(t *testing.T) {
+	table := new(Table)
+	r := rand.New(rand.NewPCG(5, 6))
+	var grams []uint32
+	for range 60000 { // so many that entries are shared
+		g := Fold(r.Uint32())
+		table.Add(g)
+		grams = append(grams, g)
+	}
+	for _, g := range grams {
+		if !table.Has(g) {
+			t.Fatalf("%x was added and isn't there", g)
+		}
+	}
 }
 
 func everyPath(t *testing.T, f func(t *testing.T)) {

@@ -268,7 +268,11 @@ func (s *scanner) context(r *Rule, start, end int) bool {
 func (s *scanner) near(group, start, end, before, after int) bool {
 	from, to := max(0, start-before), min(len(s.text), end+after)
 	for c := max(0, from-maxKeyword) / chunkBytes; c <= to/chunkBytes; c++ {
-		for _, h := range s.chunk(c) {
+		k := s.chunk(c)
+		if !k.groups.has(group) {
+			continue
+		}
+		for _, h := range k.hits {
 			if !s.e.contexts[h.keyword].has(group) {
 				continue
 			}
@@ -289,19 +293,24 @@ const (
 )
 
 type chunk struct {
-	index int // plus one
-	hits  []hit
+	index  int // plus one
+	hits   []hit
+	groups bitset // of any of the words
 }
 
 // chunk returns the words of context whose rarest bytes are in a chunk.
-func (s *scanner) chunk(index int) []hit {
+func (s *scanner) chunk(index int) *chunk {
 	c := &s.chunks[index%maxChunks]
 	if c.index != index+1 {
 		c.index = index + 1
 		from := index * chunkBytes
 		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0], s.sig.blocks[:chunkBytes/sweep.Size])
+		clear(c.groups)
+		for _, h := range c.hits {
+			c.groups.add(s.e.contexts[h.keyword])
+		}
 	}
-	return c.hits
+	return c
 }
 
 // settle accepts matches that start before end: of those that overlap the one

@@ -174,7 +174,7 @@ type Engine struct {
 	around   *prefilter
 	contexts []bitset // of each word, the groups it is in
 	numbers  [maxDigits + 1][]*Rule
-	tokens   [maxToken + 1][]*Rule
+	tokens   [kindsOfToken][maxToken + 1][]*Rule
 	runs     []*Rule // tried at every number
 	ats      []*Rule
 	taxonomy *taxonomy
@@ -204,6 +204,16 @@ func (b *bitset) set(i int) {
 		*b = append(*b, 0)
 	}
 	(*b)[i>>6] |= 1 << (i & 63)
+}
+
+// add makes b the union with o.
+func (b *bitset) add(o bitset) {
+	for len(*b) < len(o) {
+		*b = append(*b, 0)
+	}
+	for i, w := range o {
+		(*b)[i] |= w
+	}
 }
 
 // New builds an engine. Its errors name the file and line of what is wrong.
@@ -279,7 +289,11 @@ func (e *Engine) place(r *Rule) {
 	}
 	if v.token != nil {
 		for n := v.tokenMin; n <= v.tokenMax; n++ {
-			e.tokens[n] = append(e.tokens[n], r)
+			for kind := range kindsOfToken {
+				if v.tokenKinds>>kind&1 != 0 {
+					e.tokens[kind][n] = append(e.tokens[kind][n], r)
+				}
+			}
 		}
 	}
 	if v.run != nil {

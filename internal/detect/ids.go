@@ -17,12 +17,18 @@ func init() {
 	}
 	// weak numbers have a shape and no checksum
 	w := func(f func(*number) fit, digits ...int) *validator { return &validator{number: f, digits: digits} }
-	t := func(f func(string, int, int) (int, int, fit), lo, hi int) *validator {
-		return &validator{token: f, tokenMin: lo, tokenMax: hi, checked: true}
+	t := func(f func(string, int, int) (int, int, fit), kinds tokenKinds, minDigits, lo, hi int) *validator {
+		return &validator{token: f, tokenKinds: kinds, tokenDigits: minDigits, tokenMin: lo, tokenMax: hi, checked: true}
 	}
-	wt := func(f func(string, int, int) (int, int, fit), lo, hi int) *validator {
-		return &validator{token: f, tokenMin: lo, tokenMax: hi}
+	wt := func(f func(string, int, int) (int, int, fit), kinds tokenKinds, minDigits, lo, hi int) *validator {
+		return &validator{token: f, tokenKinds: kinds, tokenDigits: minDigits, tokenMin: lo, tokenMax: hi}
 	}
+	const (
+		digits  = digitToken
+		letter  = letterToken
+		mixed   = mixedToken
+		anyKind = digitToken | letterToken | mixedToken
+	)
 	validators = map[string]*validator{
 		"card":             n(card, 13, 14, 15, 16, 17, 18, 19),
 		"aba":              n(aba, 9),
@@ -32,8 +38,8 @@ func init() {
 		"ng_nin":           w(func(n *number) fit { return when(n.plain() && n.digits[0] != '0', weakFit) }, 11),
 		"de_steuernummer":  w(deSteuernummer, 10, 11, 13),
 		"kr_licence":       w(func(n *number) fit { return when(n.shape(2, 2, 6, 2) && n.sep == '-', weakFit) }, 12),
-		"de_kvnr":          t(deKVNR, 10, 10),
-		"it_licence":       wt(itLicence, 10, 10),
+		"de_kvnr":          t(deKVNR, letter, 9, 10, 10),
+		"it_licence":       wt(itLicence, letter, 2, 10, 10),
 		"us_ein":           w(func(n *number) fit { return when(n.shape(2, 7), weakFit) }, 9),
 		"us_npi":           n(npi, 10),
 		"nhs":              n(nhs, 10),
@@ -78,38 +84,38 @@ func init() {
 		"jp_my_number":     n(jpMyNumber, 12),
 		"il_id":            n(ilID, 9),
 		"th_id":            n(thID, 13),
-		"cn_id":            t(cnID, 18, 18),
-		"es_dni":           t(esDNI, 7, 9),
-		"it_cf":            t(itCF, 16, 16),
-		"fi_hetu":          t(fiHETU, 6, 11),
-		"ie_pps":           t(iePPS, 8, 9),
-		"uk_nino":          t(ukNINO, 2, 9),
-		"de_rvnr":          t(deRVNR, 2, 12),
-		"iban":             t(iban, 4, 34),
-		"sg_nric":          t(sgNRIC, 9, 9),
-		"hk_id":            t(hkID, 7, 8),
-		"tw_id":            t(twID, 10, 10),
-		"cl_rut":           t(clRUT, 1, 8),
-		"mx_curp":          t(mxCURP, 18, 18),
-		"in_pan":           wt(inPAN, 10, 10),
-		"in_gstin":         t(inGSTIN, 15, 15),
-		"in_voter":         wt(letters(3, 7), 10, 10),
-		"us_dea":           t(usDEA, 9, 9),
-		"us_mbi":           wt(usMBI, 4, 11),
-		"de_id_card":       t(dePassport, 9, 10),
-		"kr_passport":      wt(krPassport, 9, 9),
-		"icao_letters":     wt(passportShape, 7, 9),
-		"passport_letters": wt(passportLetters, 9, 9),
-		"it_id_card":       wt(itIDCard, 7, 9),
-		"discord_token":    t(discordToken, 24, 26),
-		"icd10_short":      wt(icd10Short, 3, 3),
-		"icd10":            wt(icd10, 3, 7),
-		"eu_vat":           t(euVAT, 4, 14),
-		"uk_licence":       wt(ukLicence, 16, 18),
-		"licence_shape":    wt(licenceShape, 2, 16),
-		"code_shape":       wt(codeShape, 4, 20),
-		"crypto_address":   t(cryptoAddress, 26, 62),
-		"vin":              t(vin, 17, 17),
+		"cn_id":            t(cnID, digits|mixed, 17, 18, 18),
+		"es_dni":           t(esDNI, anyKind, 6, 7, 9),
+		"it_cf":            t(itCF, letter, 1, 16, 16),
+		"fi_hetu":          t(fiHETU, digits|mixed, 6, 6, 11),
+		"ie_pps":           t(iePPS, mixed, 7, 8, 9),
+		"uk_nino":          t(ukNINO, digits|letter, 1, 2, 9),
+		"de_rvnr":          t(deRVNR, digits|mixed, 2, 2, 12),
+		"iban":             t(iban, letter, 2, 4, 34),
+		"sg_nric":          t(sgNRIC, letter, 7, 9, 9),
+		"hk_id":            t(hkID, letter, 5, 7, 8),
+		"tw_id":            t(twID, letter, 9, 10, 10),
+		"cl_rut":           t(clRUT, digits, 1, 1, 8),
+		"mx_curp":          t(mxCURP, letter, 7, 18, 18),
+		"in_pan":           wt(inPAN, letter, 4, 10, 10),
+		"in_gstin":         t(inGSTIN, mixed, 6, 15, 15),
+		"in_voter":         wt(letters(3, 7), letter, 7, 10, 10),
+		"us_dea":           t(usDEA, letter, 6, 9, 9),
+		"us_mbi":           wt(usMBI, mixed, 2, 4, 11),
+		"de_id_card":       t(dePassport, letter, 1, 9, 10),
+		"kr_passport":      wt(krPassport, letter, 7, 9, 9),
+		"icao_letters":     wt(passportShape, digits|letter, 6, 7, 9),
+		"passport_letters": wt(passportLetters, letter, 7, 9, 9),
+		"it_id_card":       wt(itIDCard, anyKind, 5, 7, 9),
+		"discord_token":    t(discordToken, letter, 1, 24, 26),
+		"icd10_short":      wt(icd10Short, letter, 2, 3, 3),
+		"icd10":            wt(icd10, letter, 1, 3, 3),
+		"eu_vat":           t(euVAT, letter, 7, 4, 14),
+		"uk_licence":       wt(ukLicence, letter, 6, 16, 18),
+		"licence_shape":    wt(licenceShape, anyKind, 1, 2, 16),
+		"code_shape":       wt(codeShape, anyKind, 1, 4, 20),
+		"crypto_address":   t(cryptoAddress, letter|mixed|digits, 1, 26, 62),
+		"vin":              t(vin, letter|mixed, 1, 17, 17),
 		"imei":             n(imei, 15),
 		"swift":            {keyword: swiftNear, checked: true},
 		"ipv4":             {run: ipv4, checked: true},

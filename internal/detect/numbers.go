@@ -62,6 +62,9 @@ type validator struct {
 	// beyond the token.
 	token              func(text string, start, end int) (int, int, fit)
 	tokenMin, tokenMax int
+	// tokenKinds and the least count of digits say more of those tokens.
+	tokenKinds  tokenKinds
+	tokenDigits int
 	// run is tried at every token with digits. Like keyword it returns where
 	// the value is, empty if there is none, and its confidence without context.
 	run func(s *scanner, r *Rule, start, end int) (int, int, Confidence)
@@ -74,6 +77,34 @@ type validator struct {
 	checked bool
 	// long values are blocks of lines.
 	long bool
+}
+
+// tokenKinds is a set of kinds of tokens.
+type tokenKinds uint8
+
+const (
+	digitToken  tokenKinds = 1 << iota // nothing but digits
+	letterToken                        // begins with a letter
+	mixedToken                         // begins with a digit and has letters
+)
+
+const kindsOfToken = 3
+
+// kindOf is the kind of a token, by the number of its bit, and its count of
+// digits.
+func kindOf(token string) (kind, digits int) {
+	for i := range len(token) {
+		if isDigit(token[i]) {
+			digits++
+		}
+	}
+	switch {
+	case digits == len(token):
+		return 0, digits
+	case !isDigit(token[0]):
+		return 1, digits
+	}
+	return 2, digits
 }
 
 // numbersAt looks at the tokens with digits around the 8 bytes at a place.
@@ -113,22 +144,24 @@ func (s *scanner) token(start, end int) {
 		}
 	}
 	if n := end - start; n <= maxToken {
-		for _, r := range s.e.tokens[n] {
+		kind, count := kindOf(t[start:end])
+		for _, r := range s.e.tokens[kind][n] {
+			if count < r.validator.tokenDigits {
+				continue
+			}
 			if a, b, f := r.validator.token(t, start, end); f != noFit {
 				s.emitFit(r, a, b, f)
 			}
+		}
+		if tokenKinds(1<<kind) != digitToken {
+			return
 		}
 	}
 	if end-start > maxDigits {
 		return
 	}
 	digits := &s.digits
-	for i := start; i < end; i++ {
-		if !isDigit(t[i]) {
-			return
-		}
-		digits[i-start] = t[i]
-	}
+	copy(digits[:], t[start:end])
 	// the fraction of a decimal number, or one with thousands separators
 	if start >= 2 && (t[start-1] == '.' || t[start-1] == ',') && isDigit(t[start-2]) && !(t[start-1] == '.' && isDotted(t, start)) {
 		return

@@ -1,27 +1,31 @@
 package detect
 
 import (
+	_ "embed"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/claudeaudit/claudeaudit/internal/detect/injection"
+	"github.com/claudeaudit/claudeaudit/internal/detect/sweep"
 )
 
 // The prefilter finds every keyword of every rule, every place where numbers
-// stand, every '@' and every long token in one pass.
+// stand and every '@' in one pass over what package sweep tells of a text.
 //
-// An Aho-Corasick automaton looks each byte up in a table at an address that
-// depends on the byte before, so that the processor can only wait: about 300
-// MB/s here. This filter has no such chain: of each keyword it takes the four
-// bytes that are rarest in ordinary text and marks them in a table;
-// each position of the text is looked up in the table by itself,
-// eight positions to one branch. The few positions that pass are looked up
-// and compared. Letters are folded by setting bit 5 of every byte, which can
-// only let too much through to the comparison, never too little.
+// Of each keyword it takes the four bytes that are rarest in ordinary text. Of
+// the positions where sweep finds one of these grams, most are dismissed by a
+// comparison of eight bytes with those that all keywords with the gram have in
+// common; the others are compared keyword by keyword. Letters are folded by
+// setting bit 5 of every byte, which can only let too much through to the
+// comparison, never too little.
 
 // keyword is a literal that the prefilter finds, ASCII letters in any case.
 type keyword struct {
@@ -31,8 +35,7 @@ type keyword struct {
 	left, right bool
 }
 
-// gramLen is the length of what is tested for at each position.
-const gramLen = 4
+const gramLen = sweep.GramLen
 
 // minKeyword is the shortest keyword; one of three bytes needs a left
 // boundary, which makes up the fourth.
@@ -52,23 +55,18 @@ type gramRef struct {
 }
 
 // gramSlot is a place of the table of grams: refs[first:first+n] begin with it.
+// All of them need that the eight bytes from back bytes before the gram, folded,
+// are want where mask is set.
 type gramSlot struct {
-	gram  uint32
-	first uint32
-	n     uint32
+	gram       uint32
+	first      uint32
+	n          uint16
+	back       uint16
+	mask, want uint64
 }
 
-// gramTableBits is the base-2 logarithm of the number of entries of a table
-// of grams, a byte each: reading a bit would take three instructions more at
-// each position, and the loads don't wait for each other.
-const gramTableBits = 18
-
-type gramTable [1 << gramTableBits]uint8
-
-const gramHash = 0x9E3779B1
-
 type prefilter struct {
-	table    gramTable
+	table    sweep.Table
 	slots    []gramSlot // open addressing, a power of two
 	mask     uint32
 	refs     []gramRef
@@ -76,13 +74,6 @@ type prefilter struct {
 	longest  int // keyword
 	// asciiFold is every byte with ASCII capitals in lower case.
 	fold [256]byte
-}
-
-// fold4 sets bit 5 of every byte.
-func fold4(g uint32) uint32 { return g | 0x20202020 }
-
-func gramAt(s string, i int) uint32 {
-	return fold4(uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24)
 }
 
 // boundaryBytes are the bytes that may stand before a short word, folded: all
@@ -119,18 +110,18 @@ func newPrefilter(words []keyword) (*prefilter, error) {
 		case len(w.text) == minKeyword && !w.left:
 			for b := range 256 {
 				if b&0x20 != 0 {
-					g := gramAt(w.text+string([]byte{byte(b)}), 0)
+					g := sweep.Gram(w.text+string([]byte{byte(b)}), 0)
 					grams[g] = append(grams[g], gramRef{keyword: uint32(i)})
 				}
 			}
 		case len(w.text) == minKeyword:
 			for _, b := range boundaryBytes {
-				g := gramAt(string([]byte{b})+w.text, 0)
+				g := sweep.Gram(string([]byte{b})+w.text, 0)
 				grams[g] = append(grams[g], gramRef{keyword: uint32(i), offset: -1})
 			}
 		default:
 			off := rarestGram(w.text)
-			g := gramAt(w.text, off)
+			g := sweep.Gram(w.text, off)
 			grams[g] = append(grams[g], gramRef{keyword: uint32(i), offset: int32(off)})
 		}
 		p.longest = max(p.longest, len(w.text))
@@ -147,16 +138,51 @@ func newPrefilter(words []keyword) (*prefilter, error) {
 	}
 	slices.Sort(order)
 	for _, g := range order {
-		h := g * gramHash
-		p.table[h>>(32-gramTableBits)] = 1
-		s := h >> 7 & p.mask
+		p.table.Add(g)
+		s := sweep.Hash(g) >> 7 & p.mask
 		for p.slots[s].n != 0 {
 			s = (s + 1) & p.mask
 		}
-		p.slots[s] = gramSlot{gram: g, first: uint32(len(p.refs)), n: uint32(len(grams[g]))}
+		if len(grams[g]) > math.MaxUint16 {
+			return nil, fmt.Errorf("more than %d keywords share four bytes", math.MaxUint16)
+		}
+		slot := gramSlot{gram: g, first: uint32(len(p.refs)), n: uint16(len(grams[g]))}
+		slot.compare(words, grams[g])
+		p.slots[s] = slot
 		p.refs = append(p.refs, grams[g]...)
 	}
 	return p, nil
+}
+
+// compare chooses the eight bytes around the gram of which most are the same in
+// all of its keywords.
+func (s *gramSlot) compare(words []keyword, refs []gramRef) {
+	for back := range 5 {
+		mask, want := ^uint64(0), uint64(0)
+		for i, r := range refs {
+			var m, w uint64
+			for k := range 8 {
+				// byte k is byte k-back of the gram
+				if at := int(r.offset) + k - back; at >= 0 && at < len(words[r.keyword].text) {
+					m |= 0xff << (8 * k)
+					w |= uint64(words[r.keyword].text[at]|0x20) << (8 * k)
+				}
+			}
+			if i == 0 {
+				want = w
+			}
+			// a byte in which they differ is compared in none
+			for k := range 8 {
+				if b := uint64(0xff) << (8 * k); (w^want)&b != 0 {
+					m &^= b
+				}
+			}
+			mask &= m
+		}
+		if bits.OnesCount64(mask) > bits.OnesCount64(s.mask) {
+			s.back, s.mask, s.want = uint16(back), mask, want&mask
+		}
+	}
 }
 
 // letterFrequency is how often a letter stands in ordinary English text, per
@@ -165,22 +191,21 @@ var letterFrequency = [26]float64{
 	82, 15, 28, 43, 127, 22, 20, 61, 70, 1.5, 7.7, 40, 24, 67, 75, 19, 0.95, 60, 63, 91, 28, 9.8, 24, 1.5, 20, 0.74,
 }
 
-// commonGrams are pieces of words that are everywhere.
-var commonGrams = map[string]bool{}
+// grams are the commonest grams of documentation, code and configuration in
+// English, four bytes each, the commonest first. They were counted in the
+// modules of a Go cache.
+//
+//go:embed grams.txt
+var grams string
 
-func init() {
-	for _, w := range strings.Fields(`the that this with from have your what which there their about would other into more some
-		could them these than then when been were will only also time like just over such make made most after first well
-		ation tions ement ments ition ising izing ating ction inter ently ality ingly ering ersion under before because through
-		between where while being should each many those need using used user data file name number system value return
-		function string example provide information process different following include create possible question answer
-		people world work years part place water long great little company report market service account
-		person order state general note page line list text code type test case set get point form content`) {
-		for i := 0; i+gramLen <= len(w); i++ {
-			commonGrams[w[i:i+gramLen]] = true
-		}
+// gramRank is the place of a gram among the commonest.
+var gramRank = sync.OnceValue(func() map[string]int {
+	ranks := make(map[string]int, len(grams)/gramLen)
+	for i := 0; i+gramLen <= len(grams); i += gramLen {
+		ranks[grams[i:i+gramLen]] = i / gramLen
 	}
-}
+	return ranks
+})
 
 // rarestGram is the offset of the four bytes of w that ordinary text holds
 // least often.
@@ -202,8 +227,13 @@ func rarestGram(w string) int {
 			}
 			score += math.Log(f)
 		}
-		if commonGrams[w[i:i+gramLen]] {
-			score += 6
+		g := []byte(w[i : i+gramLen])
+		for k := range g {
+			g[k] |= 0x20
+		}
+		if rank, ok := gramRank()[string(g)]; ok {
+			// more than letters alone can make
+			score = 40 + float64(len(grams)/gramLen-rank)
 		}
 		if score < best {
 			best, at = score, i
@@ -212,153 +242,160 @@ func rarestGram(w string) int {
 	return at
 }
 
+// blocksAtOnce is how many blocks are swept before they are looked at: with what
+// they tell of they stay in the first-level cache.
+const blocksAtOnce = 64
+
 // signals are what the pass over a text noticed apart from keywords.
 type signals struct {
-	// numbers are positions from which, in the next 8 bytes, at least two
-	// digits stand, or the second of two.
+	// numbers are positions in whose next 8 bytes a digit stands that has another
+	// at most seven bytes before it.
 	numbers []uint32
 	ats     []uint32 // '@'
+	// places are where a text may hide something, nil if nobody wants to know.
+	places *injection.Places
+	blocks [blocksAtOnce]sweep.Block
 }
-
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
 
 // scan appends the keywords that have their rarest four bytes start in
 // text[from:to) to hits and collects signals.
 func (p *prefilter) scan(text string, from, to int, hits []hit, sig *signals) []hit {
-	scanSignals(bytesOf(text), from, to, sig)
-	return p.keywordsIn(text, from, to, hits)
+	hits = p.first(text, from, hits)
+	var before uint64 // the digits of the bytes before, the last in the top bit
+	for i := max(0, from-8); i < from; i++ {
+		before >>= 1
+		if isDigit(text[i]) {
+			before |= 1 << 63
+		}
+	}
+	for to = min(to, len(text)); from < to; {
+		n := sweep.Text(sig.blocks[:], text, from, &p.table)
+		if sig.places != nil {
+			sig.places.Add(from, sig.blocks[:min(n, (to-from+sweep.Size-1)/sweep.Size)])
+		}
+		for k := range sig.blocks[:n] {
+			b := &sig.blocks[k]
+			left := to - from
+			if left <= 0 {
+				break
+			}
+			gram, digit, at := b.Gram, b.Digit, b.At
+			if left < sweep.Size {
+				m := uint64(1)<<left - 1
+				gram, digit, at = gram&m, digit&m, at&m
+			}
+			for ; at != 0; at &= at - 1 {
+				sig.ats = append(sig.ats, uint32(from+bits.TrailingZeros64(at)))
+			}
+			if digit != 0 {
+				// digits with another at most seven bytes before them
+				two := uint64(0)
+				for n := 1; n < 8; n++ {
+					two |= digit<<n | before>>(64-n)
+				}
+				for two &= digit; two != 0; {
+					g := bits.TrailingZeros64(two) &^ 7
+					sig.numbers = append(sig.numbers, uint32(from+g))
+					two &^= 0xff << g
+				}
+			}
+			before = digit
+			for ; gram != 0; gram &= gram - 1 {
+				hits = p.candidate(text, from+bits.TrailingZeros64(gram), hits)
+			}
+			from += sweep.Size
+		}
+	}
+	return hits
 }
 
 // bytesOf are the text's own bytes, only to be read: a conversion would copy
 // them.
 func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
+// first finds a short keyword at the start of a text, which has no byte before
+// it.
+func (p *prefilter) first(text string, from int, hits []hit) []hit {
+	if from > 0 || len(text) < minKeyword {
+		return hits
+	}
+	g := sweep.Fold(' ' | uint32(text[0])<<8 | uint32(text[1])<<16 | uint32(text[2])<<24)
+	if p.table.Has(g) {
+		hits = p.verify(text, -1, g, hits)
+	}
+	return hits
+}
+
 // keywordsIn is scan without signals.
-func (p *prefilter) keywordsIn(text string, from, to int, hits []hit) []hit {
-	data := bytesOf(text)
-	if from == 0 && len(text) >= minKeyword {
-		// a short keyword at the start has no byte before it
-		g := fold4(' ' | uint32(text[0])<<8 | uint32(text[1])<<16 | uint32(text[2])<<24)
-		if p.has(g) {
-			hits = p.verify(text, -1, g, hits)
-		}
-	}
-	wide := min(to-7, len(text)-gramStride+1) // for whole groups of eight
-	i := from
-	for {
-		i = nextGrams(&p.table, data, i, wide)
-		if i >= wide {
-			break
-		}
-		for j := i; j < i+8; j++ {
-			if g := gramAt(text, j); p.has(g) {
-				hits = p.verify(text, j, g, hits)
+func (p *prefilter) keywordsIn(text string, from, to int, hits []hit, blocks []sweep.Block) []hit {
+	hits = p.first(text, from, hits)
+	for from < to {
+		n := sweep.Text(blocks, text, from, &p.table)
+		for k := range blocks[:n] {
+			gram := blocks[k].Gram
+			if left := to - from; left < sweep.Size {
+				gram &= uint64(1)<<max(left, 0) - 1
 			}
+			for ; gram != 0; gram &= gram - 1 {
+				hits = p.candidate(text, from+bits.TrailingZeros64(gram), hits)
+			}
+			from += sweep.Size
 		}
-		i += 8
-	}
-	for ; i < to && i+gramLen <= len(text); i++ {
-		if g := gramAt(text, i); p.has(g) {
-			hits = p.verify(text, i, g, hits)
+		if n == 0 {
+			break
 		}
 	}
 	return hits
 }
 
-// gramStride is what nextGrams reads at a time.
-const gramStride = 8 + gramLen
-
-// nextGrams is the first of i, i+8, i+16, … below end from which one of eight
-// positions may begin a gram, or the first that isn't below end. data has
-// gramStride bytes from each.
-func nextGrams(table *gramTable, data []byte, i, end int) int {
-	const s = 32 - gramTableBits
-	for ; i < end; i += 8 {
-		b := data[i : i+gramStride]
-		w := binary.LittleEndian.Uint64(b) | 0x2020202020202020
-		v := w>>32 | (uint64(binary.LittleEndian.Uint32(b[8:]))|0x20202020)<<32
-		m := table[uint32(w)*gramHash>>s]
-		m |= table[uint32(w>>8)*gramHash>>s]
-		m |= table[uint32(w>>16)*gramHash>>s]
-		m |= table[uint32(w>>24)*gramHash>>s]
-		m |= table[uint32(v)*gramHash>>s]
-		m |= table[uint32(v>>8)*gramHash>>s]
-		m |= table[uint32(v>>16)*gramHash>>s]
-		m |= table[uint32(v>>24)*gramHash>>s]
-		if m != 0 {
-			break
+// candidate appends the keywords that have their gram at text[at:], where the
+// table says there may be one.
+func (p *prefilter) candidate(text string, at int, hits []hit) []hit {
+	g := sweep.Gram(text, at)
+	if !p.table.Has(g) {
+		return hits
+	}
+	for s := sweep.Hash(g) >> 7 & p.mask; ; s = (s + 1) & p.mask {
+		slot := &p.slots[s]
+		if slot.n == 0 {
+			return hits
 		}
-	}
-	return i
-}
-
-// scanSignals collects the signals of data[from:to).
-func scanSignals(data []byte, from, to int, sig *signals) {
-	var carry uint64
-	if from > 0 && isDigit(data[from-1]) {
-		carry = 0x80
-	}
-	i := from
-	for ; i+8 <= min(to, len(data)); i += 8 {
-		w := binary.LittleEndian.Uint64(data[i:])
-		// a byte is a digit if it is 0x30 to 0x39
-		x := w ^ 0x3030303030303030
-		digits := ^(x&0x7f7f7f7f7f7f7f7f + 0x7676767676767676 | x) & highs
-		y := w ^ 0x4040404040404040
-		at := (y - ones) &^ y & highs
-		if at|digits&(digits-1)|digits&carry != 0 {
-			if digits&(digits-1)|digits&carry != 0 {
-				sig.numbers = append(sig.numbers, uint32(i))
-			}
-			for j := i; at != 0 && j < i+8; j++ {
-				if data[j] == '@' {
-					sig.ats = append(sig.ats, uint32(j))
-				}
-			}
-		}
-		carry = digits >> 56
-	}
-	last := carry != 0
-	for ; i < min(to, len(data)); i++ {
-		c := data[i]
-		switch {
-		case isDigit(c):
-			if last {
-				sig.numbers = append(sig.numbers, uint32(i))
-			}
-		case c == '@':
-			sig.ats = append(sig.ats, uint32(i))
-		}
-		last = isDigit(c)
-	}
-}
-
-func (p *prefilter) has(g uint32) bool {
-	return p.table[g*gramHash>>(32-gramTableBits)] != 0
-}
-
-// verify appends the keywords of which the gram at text[at:] is a part.
-func (p *prefilter) verify(text string, at int, gram uint32, hits []hit) []hit {
-	for s := gram * gramHash >> 7 & p.mask; p.slots[s].n != 0; s = (s + 1) & p.mask {
-		if p.slots[s].gram != gram {
+		if slot.gram != g {
 			continue
 		}
-		for _, r := range p.refs[p.slots[s].first:][:p.slots[s].n] {
-			start := at - int(r.offset)
-			w := &p.keywords[r.keyword]
-			end := start + len(w.text)
-			if start < 0 || end > len(text) || !p.equalFold(text[start:end], w.text) {
-				continue
+		if from := at - int(slot.back); from >= 0 && from+8 <= len(text) {
+			w := binary.LittleEndian.Uint64(bytesOf(text[from : from+8]))
+			if (w|0x2020202020202020)&slot.mask != slot.want {
+				return hits
 			}
-			if w.left && start > 0 && isAlnum(text[start-1]) || w.right && end < len(text) && isAlnum(text[end]) {
-				continue
-			}
-			hits = append(hits, hit{keyword: r.keyword, start: uint32(start), end: uint32(end)})
 		}
-		break
+		return p.compare(text, at, slot, hits)
+	}
+}
+
+// verify is candidate without the quick comparison.
+func (p *prefilter) verify(text string, at int, gram uint32, hits []hit) []hit {
+	for s := sweep.Hash(gram) >> 7 & p.mask; p.slots[s].n != 0; s = (s + 1) & p.mask {
+		if p.slots[s].gram == gram {
+			return p.compare(text, at, &p.slots[s], hits)
+		}
+	}
+	return hits
+}
+
+// compare appends the keywords of a slot whose gram is at text[at:].
+func (p *prefilter) compare(text string, at int, slot *gramSlot, hits []hit) []hit {
+	for _, r := range p.refs[slot.first:][:slot.n] {
+		start := at - int(r.offset)
+		w := &p.keywords[r.keyword]
+		end := start + len(w.text)
+		if start < 0 || end > len(text) || !p.equalFold(text[start:end], w.text) {
+			continue
+		}
+		if w.left && start > 0 && isAlnum(text[start-1]) || w.right && end < len(text) && isAlnum(text[end]) {
+			continue
+		}
+		hits = append(hits, hit{keyword: r.keyword, start: uint32(start), end: uint32(end)})
 	}
 	return hits
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/claudeaudit/claudeaudit/internal/detect/injection"
+	"github.com/claudeaudit/claudeaudit/internal/detect/sweep"
 )
 
 // Bounds of a scan.
@@ -37,13 +38,14 @@ type match struct {
 
 // scanner is the state of a scan, reused.
 type scanner struct {
-	e     *Engine
-	text  string
-	seg   Segment
-	hits  []hit
-	sig   signals
-	found []match // of the current block and what reaches into the next
-	part  *partResult
+	e      *Engine
+	text   string
+	seg    Segment
+	hits   []hit
+	sig    signals
+	places injection.Places
+	found  []match // of the current block and what reaches into the next
+	part   *partResult
 	// numbersDone is where the token with digits that was looked at last ends.
 	numbersDone int
 	// phoneDone is where the last telephone number ends.
@@ -80,6 +82,11 @@ func (s *scanner) scan(seg Segment) *partResult {
 	s.numbersDone, s.phoneDone = 0, 0
 	s.sig.numbers, s.sig.ats = s.sig.numbers[:0], s.sig.ats[:0]
 	s.ahits = s.ahits[:0]
+	s.places.Reset()
+	s.sig.places = nil
+	if s.e.inject && (seg.Origin == User || seg.Origin == Tool) {
+		s.sig.places = &s.places
+	}
 	for i := range s.chunks {
 		s.chunks[i].index = 0
 	}
@@ -261,7 +268,11 @@ func (s *scanner) context(r *Rule, start, end int) bool {
 func (s *scanner) near(group, start, end, before, after int) bool {
 	from, to := max(0, start-before), min(len(s.text), end+after)
 	for c := max(0, from-maxKeyword) / chunkBytes; c <= to/chunkBytes; c++ {
-		for _, h := range s.chunk(c) {
+		k := s.chunk(c)
+		if !k.groups.has(group) {
+			continue
+		}
+		for _, h := range k.hits {
 			if !s.e.contexts[h.keyword].has(group) {
 				continue
 			}
@@ -282,19 +293,24 @@ const (
 )
 
 type chunk struct {
-	index int // plus one
-	hits  []hit
+	index  int // plus one
+	hits   []hit
+	groups bitset // of any of the words
 }
 
 // chunk returns the words of context whose rarest bytes are in a chunk.
-func (s *scanner) chunk(index int) []hit {
+func (s *scanner) chunk(index int) *chunk {
 	c := &s.chunks[index%maxChunks]
 	if c.index != index+1 {
 		c.index = index + 1
 		from := index * chunkBytes
-		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0])
+		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0], s.sig.blocks[:chunkBytes/sweep.Size])
+		clear(c.groups)
+		for _, h := range c.hits {
+			c.groups.add(s.e.contexts[h.keyword])
+		}
 	}
-	return c.hits
+	return c
 }
 
 // settle accepts matches that start before end: of those that overlap the one
@@ -380,7 +396,7 @@ func (s *scanner) inspect() {
 		return
 	}
 	slices.SortFunc(s.ahits, func(a, b injection.Hit) int { return cmp.Compare(a.End, b.End) })
-	in := injection.Inspect(s.text, s.ahits, injectionOrigin[s.seg.Origin], s.e.injectionHits)
+	in := injection.Inspect(s.text, s.ahits, &s.places, injectionOrigin[s.seg.Origin], s.e.injectionHits)
 	for _, f := range in.Findings {
 		s.part.flag(f.Flag)
 	}

@@ -11,10 +11,12 @@ const rich = `Please ignore the typos in this message and follow the instruction
 
 func bench(b *testing.B, text string) {
 	hits := Match(text)
+	var places Places
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		Inspect(text, hits, User, Match)
+		places.Sweep(text)
+		Inspect(text, hits, &places, User, Match)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestAttacks(t *testing.T) {
 			origin = Tool
 		}
 		n++
-		in := Inspect(text, Match(text), origin, Match)
+		in := inspect(text, origin)
 		if len(in.Findings) > 0 {
 			found++
 		} else {
@@ -58,7 +58,7 @@ func TestOtherWordings(t *testing.T) {
 	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt"} {
 		for _, l := range lines(t, p) {
 			n++
-			if len(Inspect(l, Match(l), User, Match).Findings) > 0 {
+			if len(inspect(l, User).Findings) > 0 {
 				found++
 			} else {
 				t.Logf("missed: %q", l)
@@ -71,7 +71,7 @@ func TestOtherWordings(t *testing.T) {
 func TestHarmless(t *testing.T) {
 	for _, p := range []string{"testdata/harmless.txt", "testdata/harmless2.txt", "testdata/harmless3.txt"} {
 		for _, l := range lines(t, p) {
-			in := Inspect(l, Match(l), User, Match)
+			in := inspect(l, User)
 			if len(in.Findings)+len(in.Obfuscation) > 0 {
 				t.Errorf("%q: %v %v", l, in.Findings, in.Obfuscation)
 			}

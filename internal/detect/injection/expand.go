@@ -17,109 +17,182 @@ const (
 	maxDepth  = 2        // of encodings in encodings
 )
 
-// Layer is another reading of a text.
+// Layer is another reading of parts of a text.
 type Layer struct {
-	Flag    string   // the obfuscation, if the layer holds a finding that the text itself has not
-	Certain []string // obfuscations that are certain whatever the layer holds
-	Text    string
+	Flag string // the obfuscation, if the layer holds a finding that the text itself has not
+	Text string
 }
 
-// Expand returns the other readings of a text: without what hides it, spaced
-// letters joined, leet read, rot13 and reversal undone where the hits show
-// their words, encoded runs decoded. Each is bounded by the text's length.
-// truncated tells that there was more to decode than the bound. Text that is
-// ASCII and has no long unbroken or oddly built words costs one quick pass.
-func Expand(text string, hits []Hit) (layers []Layer, truncated bool) {
-	base, sig := Normalise(text)
-	if base != text {
-		layers = append(layers, Layer{Flag: sig.main(), Certain: sig.Flags(), Text: base})
-	} else if f := sig.Flags(); len(f) > 0 {
-		layers = append(layers, Layer{Flag: sig.main(), Certain: f})
-	}
-	rot, rev := 0, 0
-	kinds := lex().hidden
-	for _, h := range hits {
-		if h.Keyword >= 0 && h.Keyword < len(kinds) {
-			switch kinds[h.Keyword] {
-			case 1:
-				rot++
-			case 2:
-				rev++
+// Expand returns other readings of the parts of a text where it may hide
+// something: without what hides it, spaced letters joined, leet read, rot13 and
+// reversal undone where the hits show their words, encoded runs decoded. Parts
+// of one kind make one layer, an empty line between them. Each is bounded by the
+// text's length. certain are obfuscations that are certain whatever the text
+// says; truncated tells that there was more to decode than the bound.
+func Expand(text string, hits []Hit, places *Places) (layers []Layer, certain []string, truncated bool) {
+	var sig Signals
+	var parts parts
+	for _, s := range places.at[placeHigh] {
+		part := widen(text, s, 96)
+		if !odd(part) {
+			continue
+		}
+		if base, found := Normalise(part); base != part || found != (Signals{}) {
+			sig.add(found)
+			if base != part {
+				parts.add(base)
 			}
 		}
 	}
-	if rot > 0 {
-		layers = append(layers, Layer{Flag: Encoded, Text: rot13(around(text, hits, kinds, 1))})
+	layers = parts.layer(layers, sig.main())
+	certain = sig.Flags()
+
+	hidden(text, hits, 1, func(part string) { parts.add(rot13(part)) })
+	layers = parts.layer(layers, Encoded)
+	hidden(text, hits, 2, func(part string) {
+		parts.add(reverse(part))
+		parts.add(reverseWords(part))
+	})
+	layers = parts.layer(layers, Encoded)
+
+	for _, s := range places.at[placeSingle] {
+		parts.add(unspace(widen(text, s, 32)))
 	}
-	if rev > 0 {
-		part := around(text, hits, kinds, 2)
-		layers = append(layers, Layer{Flag: Encoded, Text: reverse(part)}, Layer{Flag: Encoded, Text: reverseWords(part)})
-	}
-	g := look4(base)
-	if g.spaced {
-		if s := unspace(base); s != "" {
-			layers = append(layers, Layer{Flag: Encoded, Text: s})
+	layers = parts.layer(layers, Encoded)
+
+	var other []string
+	for _, s := range places.at[placeLeet] {
+		if part := widen(text, s, 64); leetWords(part) >= 2 {
+			one, two := unleet(part)
+			parts.add(one)
+			if two != one {
+				other = append(other, two)
+			}
 		}
 	}
-	if g.mixed >= 2 {
-		one, two := unleet(base)
-		if one != base {
-			layers = append(layers, Layer{Flag: Leet, Text: one})
-		}
-		if two != one {
-			layers = append(layers, Layer{Flag: Leet, Text: two})
+	layers = parts.layer(layers, Leet)
+	for _, s := range other {
+		parts.add(s)
+	}
+	layers = parts.layer(layers, Leet)
+
+	for _, s := range places.at[placeEscape] {
+		if part := widen(text, s, 64); escapes(part) >= 3 {
+			if plain := unescape(part); plain != part {
+				parts.add(plain)
+			}
 		}
 	}
-	if g.escapes >= 3 {
-		if s := unescape(base); s != base {
-			layers = append(layers, Layer{Flag: Encoded, Text: s})
+	layers = parts.layer(layers, Encoded)
+
+	left, done := maxDecode, 0
+	for _, s := range places.at[placeRun] {
+		if s.from < done {
+			continue
+		}
+		run := runAt(text, s.from)
+		if run == "" {
+			continue
+		}
+		if left -= len(run); left < 0 {
+			truncated = true
+			break
+		}
+		done = s.from + len(run)
+		parts.add(string(decodeRun(run)))
+	}
+	for _, kind := range [...]int{placePair, placeBinary} {
+		for _, s := range places.at[kind] {
+			parts.add(string(decodeOctets(widen(text, s, 64))))
 		}
 	}
-	if g.long || g.dashes >= 20 || g.octets >= 4 {
-		s, cut := decodeRuns(base, g)
-		truncated = cut
-		if s != "" {
-			layers = append(layers, Layer{Flag: Encoded, Text: s})
-		}
+	for _, s := range places.at[placeMorse] {
+		parts.add(string(decodeMorse(widen(text, s, 64))))
 	}
-	return layers, truncated
+	return parts.layer(layers, Encoded), certain, truncated
 }
 
-// around is the part of a text that has hidden words, with what surrounds them.
-func around(text string, hits []Hit, kinds []uint8, kind uint8) string {
-	first, last := len(text), 0
+// parts collects the parts of a layer.
+type parts struct {
+	text string
+	more []string
+}
+
+func (p *parts) add(part string) {
+	switch {
+	case part == "":
+	case p.text == "":
+		p.text = part
+	default:
+		p.more = append(p.more, part)
+	}
+}
+
+// layer appends the parts as one layer and begins anew.
+func (p *parts) layer(layers []Layer, flag string) []Layer {
+	if p.text == "" {
+		return layers
+	}
+	text := p.text
+	if len(p.more) > 0 {
+		text += "\n\n" + strings.Join(p.more, "\n\n")
+	}
+	p.text, p.more = "", p.more[:0]
+	return append(layers, Layer{Flag: flag, Text: text})
+}
+
+// widen is the part of a text with at most n bytes more on each side, up to white
+// space if there is any.
+func widen(text string, s stretch, n int) string {
+	from, to := max(0, min(s.from, len(text))), min(s.to, len(text))
+	for k := 0; from > 0 && k < n && text[from-1] > ' '; k++ {
+		from--
+	}
+	for k := 0; to < len(text) && k < n && text[to] > ' '; k++ {
+		to++
+	}
+	for from > 0 && from < len(text) && !utf8.RuneStart(text[from]) {
+		from--
+	}
+	for to < len(text) && !utf8.RuneStart(text[to]) {
+		to++
+	}
+	return text[from:to]
+}
+
+// hidden calls f with the parts of a text that have hidden words of a kind: two
+// near each other, or one in a short text.
+func hidden(text string, hits []Hit, kind uint8, f func(part string)) {
+	const around = 400
+	kinds := lex().hidden
+	first, last, n := 0, 0, 0
+	end := func() {
+		if n >= 2 || n == 1 && len(text) <= shortText {
+			f(widen(text, stretch{first - around, last + around}, 32))
+		}
+		n = 0
+	}
 	for _, h := range hits {
-		if h.Keyword >= 0 && h.Keyword < len(kinds) && kinds[h.Keyword] == kind {
-			first, last = min(first, h.End), max(last, h.End)
+		if h.Keyword < 0 || h.Keyword >= len(kinds) || kinds[h.Keyword] != kind || h.End > len(text) {
+			continue
 		}
+		if n > 0 && h.End-last > around {
+			end()
+		}
+		if n == 0 {
+			first = h.End
+		}
+		last = h.End
+		n++
 	}
-	first, last = max(0, first-400), min(len(text), last+400)
-	for first > 0 && !utf8.RuneStart(text[first]) {
-		first--
-	}
-	for last < len(text) && !utf8.RuneStart(text[last]) {
-		last++
-	}
-	return text[first:last]
-}
-
-// gate is what one quick pass sees of a text.
-type gate struct {
-	spaced  bool // single letters with one separator each between them, five at least
-	mixed   int  // words that mix letters and digits
-	long    bool // an unbroken token of minRun bytes or more
-	escapes int  // %XX, \xXX, \uXXXX, &#NN;
-	dashes  int  // signs of morse
-	octets  int  // tokens of eight binary digits, or pairs of hex digits
+	end()
 }
 
 const (
 	gLetter = 1 << iota
 	gDigit
-	gLeet   // may stand for a letter
-	gToken  // belongs to encodings
-	gEscape // begins an escape
-	gMorse
+	gLeet  // may stand for a letter
+	gToken // belongs to encodings
 	gHigh
 )
 
@@ -134,10 +207,6 @@ var gateClass = func() (t [256]uint8) {
 			t[c] = gLeet
 		case c == '+' || c == '/' || c == '=' || c == '_':
 			t[c] = gToken
-		case c == '%' || c == '\\' || c == '&':
-			t[c] = gEscape
-		case c == '-' || c == '.':
-			t[c] = gMorse
 		case c >= utf8.RuneSelf:
 			t[c] = gHigh
 		}
@@ -145,48 +214,69 @@ var gateClass = func() (t [256]uint8) {
 	return t
 }()
 
-func look4(s string) (g gate) {
-	start, singles, octets := 0, 0, 0
-	var mask uint8
-	for i := 0; i <= len(s); i++ {
-		var c uint8
-		if i < len(s) {
-			c = gateClass[s[i]]
-			if c&(gLetter|gDigit|gLeet|gToken|gHigh) != 0 {
-				mask |= c
-				continue
+// leetWords counts the words of letters and digits that read as words of the
+// vocabulary.
+func leetWords(s string) (n int) {
+	l := lex()
+	var word [2][maxLeet]byte
+	for i := 0; i < len(s); {
+		if gateClass[s[i]]&(gLetter|gDigit|gLeet) == 0 {
+			i++
+			continue
+		}
+		j, letters, digits := i, 0, 0
+		for j < len(s) && gateClass[s[j]]&(gLetter|gDigit|gLeet|gToken|gHigh) != 0 {
+			if gateClass[s[j]]&gLetter != 0 {
+				letters++
+			} else if gateClass[s[j]]&(gDigit|gLeet) != 0 {
+				digits++
+			}
+			j++
+		}
+		if w := s[i:j]; letters > 0 && digits > 0 && len(w) >= 4 && len(w) <= maxLeet {
+			for len(w) > 1 && w[len(w)-1] == '!' {
+				w = w[:len(w)-1]
+			}
+			for k := range len(w) {
+				c := lowerByte(w[k])
+				word[0][k], word[1][k] = c, c
+				if c < utf8.RuneSelf && leetLetter[c] != 0 {
+					word[0][k], word[1][k] = leetLetter[c], leetLetter[c]
+					if c == '1' || c == '|' || c == '!' {
+						word[1][k] = 'l'
+					}
+				}
+			}
+			if l.words[string(word[0][:len(w)])]&^cTail != 0 || l.words[string(word[1][:len(w)])]&^cTail != 0 {
+				n++
 			}
 		}
-		switch n := i - start; {
-		case n == 0:
-		case n == 1 && mask&gLetter != 0:
-			singles++
-			if singles >= 5 {
-				g.spaced = true
-			}
-		default:
-			singles = 0
-			if n >= minRun {
-				g.long = true
-			}
-			if mask&gLetter != 0 && mask&(gDigit|gLeet) != 0 && n <= 20 {
-				g.mixed++
-			}
-			if n == 8 && mask == gDigit || n == 2 && mask&^(gDigit|gLetter) == 0 && mask&gDigit != 0 {
-				octets++
-				g.octets = max(g.octets, octets)
-			} else if n != 2 {
-				octets = 0
-			}
-		}
-		if c&gEscape != 0 {
-			g.escapes++
-		} else if c&gMorse != 0 && i == start {
-			g.dashes++
-		}
-		start, mask = i+1, 0
+		i = j
 	}
-	return g
+	return n
+}
+
+const maxLeet = 20 // bytes of a word that may be leet
+
+// escapes counts what unescape reads.
+func escapes(s string) (n int) {
+	for i := 0; i+2 < len(s); i++ {
+		switch s[i] {
+		case '%':
+			if v, ok := hexValue(s[i+1 : i+3]); ok && v >= ' ' {
+				n++
+			}
+		case '\\':
+			if s[i+1] == 'x' || s[i+1] == 'u' {
+				n++
+			}
+		case '&':
+			if s[i+1] == '#' {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // unspace joins letters that stand alone, one separator apart. A wider gap parts
@@ -399,58 +489,112 @@ func hexValue(s string) (rune, bool) {
 	return v, len(s) > 0
 }
 
-// decodeRuns decodes what of a text is base64, base32, hex, binary or morse and
-// gives text, joined by lines.
-func decodeRuns(s string, g gate) (string, bool) {
-	var out []byte
-	left := maxDecode
-	add := func(b []byte) {
-		out = append(out, b...)
-		out = append(out, '\n')
+// runAt is the run of base64, base32 or hex of which a stretch of letters and
+// digits begins at a place, if it may be text.
+func runAt(text string, at int) string {
+	from := at
+	for n := 0; from > 0 && n < maxRun && inRun[text[from-1]]; n++ {
+		from--
 	}
-	if g.long {
-		for i := 0; i < len(s); {
-			if !b64[s[i]] {
-				i++
-				continue
+	switch {
+	case mayDecode(text[from:]):
+	case from < at && mayDecode(text[at:]):
+		from = at
+	default:
+		return ""
+	}
+	to := at
+	for to < len(text) && to-from < maxRun && b64[text[to]] {
+		to++
+		// wrapped lines of encoders
+		if to-from >= 60 && to+1 < len(text) && (text[to] == '\n' && b64[text[to+1]] || text[to] == '\r' && to+2 < len(text) && b64[text[to+2]]) && lineLong(text, to) {
+			for to < len(text) && (text[to] == '\r' || text[to] == '\n') {
+				to++
 			}
-			j := i
-			for j < len(s) && b64[s[j]] {
-				j++
-				// wrapped lines of encoders
-				if j-i >= 60 && j+1 < len(s) && (s[j] == '\n' && b64[s[j+1]] || s[j] == '\r' && j+2 < len(s) && b64[s[j+2]]) && lineLong(s, j) {
-					for s[j] == '\r' || s[j] == '\n' {
-						j++
-					}
-				}
-			}
-			if j-i >= minRun {
-				run := s[i:min(j, i+maxRun)]
-				if left -= min(len(run), 64); left < 0 {
-					return string(out), true
-				}
-				if b := decodeRun(run); b != nil {
-					if left -= len(run); left < 0 {
-						return string(out), true
-					}
-					add(b)
-				}
-			}
-			i = j
 		}
 	}
-	if g.octets >= 4 {
-		if b := decodeOctets(s); b != nil {
-			add(b)
-		}
-	}
-	if g.dashes >= 20 {
-		if b := decodeMorse(s); b != nil {
-			add(b)
-		}
-	}
-	return string(out), false
+	return text[from:to]
 }
+
+// inRun tells what may stand before the letters and digits of a run.
+var inRun = func() (t [256]bool) {
+	for i := range t {
+		t[i] = value64[i] < 64
+	}
+	return t
+}()
+
+// mayDecode tells quickly whether the beginning of a run may be text that was
+// encoded: of words in a programming language few look so.
+func mayDecode(run string) bool {
+	if len(run) < minRun {
+		return false
+	}
+	if run[0] == '0' && run[1] == 'x' {
+		return true
+	}
+	if beginsText(run) {
+		return true
+	}
+	text := true // as hex
+	for i := 0; text && i < 12; i += 2 {
+		v, ok := hexValue(run[i : i+2])
+		text = ok && (textByte[v] || v == 0)
+	}
+	if text {
+		return true
+	}
+	for i := range minRun { // as base32, of which one in 30 words in capitals has the form
+		if c := run[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
+			return false
+		}
+	}
+	return true
+}
+
+// beginsText tells whether the first 12 bytes of a run of base64 are text.
+func beginsText(run string) bool {
+	var out [12]byte
+	high := byte(0)
+	for i := 0; i < len(out); i += 3 {
+		k := i / 3 * 4
+		a, b, c, d := value64[run[k]], value64[run[k+1]], value64[run[k+2]], value64[run[k+3]]
+		out[i], out[i+1], out[i+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+		if a|b|c|d > 63 || !textByte[out[i]] || !textByte[out[i+1]] || !textByte[out[i+2]] {
+			return false
+		}
+		high |= out[i] | out[i+1] | out[i+2]
+	}
+	if high < utf8.RuneSelf {
+		return true
+	}
+	for n := len(out); n > len(out)-utf8.UTFMax; n-- {
+		if utf8.Valid(out[:n]) {
+			return true
+		}
+	}
+	return false
+}
+
+// value64 is what a character of base64 stands for, 0xff for others.
+var value64 = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 0xff
+	}
+	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		t[c] = byte(i)
+	}
+	t['-'], t['_'] = 62, 63
+	return t
+}()
+
+// textByte tells bytes that stand in text, or in text of 16 bits.
+var textByte = func() (t [256]bool) {
+	for i := range t {
+		t[i] = i >= ' ' && i != 0x7f || i == '\n' || i == '\r' || i == '\t' || i == 0
+	}
+	return t
+}()
 
 var b64 = func() (t [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=") {
@@ -691,30 +835,27 @@ type Inspection struct {
 	Truncated   bool
 }
 
-// Inspect judges a text and all its readings, with match as the prefilter. A
-// reading's obfuscation counts when the reading raises a flag that the text
-// itself does not. Findings of readings have no place in the text: their Start
-// and End are 0.
-func Inspect(text string, hits []Hit, origin Origin, match func(string) []Hit) Inspection {
+// Inspect judges a text and all its readings, with match as the prefilter and the
+// places of the text. A reading's obfuscation counts when the reading raises a
+// flag that the text itself does not. Findings of readings have no place in the
+// text: their Start and End are 0.
+func Inspect(text string, hits []Hit, places *Places, origin Origin, match func(string) []Hit) Inspection {
 	var in Inspection
 	in.Findings = Score(text, hits, origin)
 	if origin != User && origin != Tool {
 		return in
 	}
-	in.layers(text, hits, origin, match, 1)
+	in.layers(text, hits, places, origin, match, 1)
 	slices.Sort(in.Obfuscation)
 	in.Obfuscation = slices.Compact(in.Obfuscation)
 	return in
 }
 
-func (in *Inspection) layers(text string, hits []Hit, origin Origin, match func(string) []Hit, depth int) {
-	layers, cut := Expand(text, hits)
+func (in *Inspection) layers(text string, hits []Hit, places *Places, origin Origin, match func(string) []Hit, depth int) {
+	layers, certain, cut := Expand(text, hits, places)
 	in.Truncated = in.Truncated || cut
+	in.Obfuscation = append(in.Obfuscation, certain...)
 	for _, l := range layers {
-		in.Obfuscation = append(in.Obfuscation, l.Certain...)
-		if l.Text == "" {
-			continue
-		}
 		h := match(l.Text)
 		for _, f := range Score(l.Text, h, origin) {
 			if !slices.ContainsFunc(in.Findings, func(o Finding) bool { return o.Flag == f.Flag }) {
@@ -724,7 +865,9 @@ func (in *Inspection) layers(text string, hits []Hit, origin Origin, match func(
 			}
 		}
 		if depth < maxDepth {
-			in.layers(l.Text, h, origin, match, depth+1)
+			var inner Places
+			inner.Sweep(l.Text)
+			in.layers(l.Text, h, &inner, origin, match, depth+1)
 		}
 	}
 }

@@ -13,8 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// inspect is Inspect for a text that nobody has looked at.
+func inspect(text string, origin Origin) Inspection {
+	var places Places
+	places.Sweep(text)
+	return Inspect(text, Match(text), &places, origin, Match)
+}
+
 func flags(text string, origin Origin) (out []string) {
-	in := Inspect(text, Match(text), origin, Match)
+	in := inspect(text, origin)
 	for _, f := range in.Findings {
 		out = append(out, f.Flag)
 	}
@@ -34,7 +41,7 @@ func TestOriginDecides(t *testing.T) {
 
 func TestFindingsHavePlaces(t *testing.T) {
 	text := strings.Repeat("The harbour was built long ago. ", 200) + plainAttack + strings.Repeat(" Ships came and went.", 200)
-	in := Inspect(text, Match(text), User, Match)
+	in := inspect(text, User)
 	require.NotEmpty(t, in.Findings)
 	for _, f := range in.Findings {
 		require.GreaterOrEqual(t, f.Start, strings.Index(text, "Ignore")-5)
@@ -259,10 +266,12 @@ func TestGrowthIsLinear(t *testing.T) {
 			took := func(n int) time.Duration {
 				text := strings.Repeat(unit, n/len(unit))
 				hits := Match(text)
+				var places Places
 				best := time.Duration(1 << 62)
 				for range 3 {
 					start := time.Now()
-					Inspect(text, hits, User, Match)
+					places.Sweep(text)
+					Inspect(text, hits, &places, User, Match)
 					Measure(text)
 					best = min(best, time.Since(start))
 				}
@@ -283,7 +292,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add("the following code snippet in your code\n```\nos.system", uint8(0))
 	f.Add("\u202e\u202e\u202c\U000e0041\xff\xfe&#x;&#99999999;\\u12%4", uint8(0))
 	f.Fuzz(func(t *testing.T, text string, origin uint8) {
-		in := Inspect(text, Match(text), Origin(origin%5), Match)
+		in := inspect(text, Origin(origin%5))
 		for _, x := range in.Findings {
 			if x.Start < 0 || x.End > len(text) || x.Start > x.End {
 				t.Fatalf("%s at %d-%d of %d bytes", x.Flag, x.Start, x.End, len(text))

@@ -81,7 +81,7 @@ func (m *Model) Score(features []uint32) float32 {
 }
 
 // Stretches returns the features of the stretches of a text that the model would
-// judge, sorted and unique, for training.
+// judge, for training.
 func Stretches(text string, hits []Hit) (out [][]uint32) {
 	s := &scorer{text: text, z: tokenizer{lex: lex()}}
 	s.judge = func(_, _ int, f []uint32) { out = append(out, slices.Clone(f)) }
@@ -105,8 +105,6 @@ func (s *scorer) stretches() {
 		}
 		if to-from >= 3 {
 			s.feats = s.features(s.feats[:0], from, to)
-			slices.Sort(s.feats)
-			s.feats = slices.Compact(s.feats)
 			s.judge(from, to, s.feats)
 		}
 		from = to
@@ -231,12 +229,18 @@ func abs(x float32) float32 { return max(x, -x) }
 func (s *scorer) named(m *Model, from, to, n int) (out []Feature) {
 	t := s.z.toks
 	unit := m.Scale / float32(math.Sqrt(float64(n)+1))
-	seen := map[uint32]bool{}
+	seen := map[uint32]int{}
 	add := func(f uint32, name func() string) {
-		if w := m.Weights[f]; w != 0 && !seen[f] {
-			seen[f] = true
-			out = append(out, Feature{name(), float32(w) * unit})
+		w := m.Weights[f]
+		if w == 0 {
+			return
 		}
+		if k, ok := seen[f]; ok {
+			out[k].Weight += float32(w) * unit
+			return
+		}
+		seen[f] = len(out)
+		out = append(out, Feature{name(), float32(w) * unit})
 	}
 	for i := from; i < to; i++ {
 		add(mix(fWord, uint64(t[i].hash)), func() string { return strings.Clone(s.word(i)) })

@@ -49,6 +49,17 @@ func (s Signals) Flags() (out []string) {
 	return out
 }
 
+func (s *Signals) add(o Signals) {
+	s.ZeroWidth += o.ZeroWidth
+	s.SoftHyphen += o.SoftHyphen
+	s.Bidi += o.Bidi
+	s.Tags += o.Tags
+	s.Homoglyph += o.Homoglyph
+	s.Compat += o.Compat
+	s.Marks += o.Marks
+	s.letters += o.letters
+}
+
 // main is the flag of the layer when what it holds raises a finding.
 func (s Signals) main() string {
 	switch {
@@ -60,6 +71,48 @@ func (s Signals) main() string {
 		return ZeroWidth
 	}
 	return Homoglyph
+}
+
+// oddLead tells the first bytes of characters that may hide something: 1 always
+// to be looked at, 2 letters of scripts with look-alikes of Latin ones.
+var oddLead = func() (t [256]uint8) {
+	for _, c := range []byte{0xc2, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xe1, 0xe2, 0xe3, 0xef, 0xf0, 0xf3} {
+		t[c] = 1
+	}
+	for _, c := range []byte{0xce, 0xcf, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6} {
+		t[c] = 2
+	}
+	return t
+}()
+
+// odd tells text in which Normalise may find something.
+func odd(text string) bool {
+	letters, others := 0, 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			if c|0x20 >= 'a' && c|0x20 <= 'z' {
+				letters++
+			}
+			continue
+		}
+		switch oddLead[c] {
+		case 1:
+			r, n := utf8.DecodeRuneInString(text[i:])
+			if l := lookOf(r); l != plain {
+				return true
+			}
+			i += n - 1
+		case 2:
+			// a letter of another script beside a Latin one
+			if i > 0 && text[i-1]|0x20 >= 'a' && text[i-1]|0x20 <= 'z' || i+2 < len(text) && text[i+2]|0x20 >= 'a' && text[i+2]|0x20 <= 'z' {
+				return true
+			}
+			others++
+			i++
+		}
+	}
+	return others > 0 && letters > others
 }
 
 // isASCII tells text that has nothing for Normalise.

@@ -1,8 +1,10 @@
 package injection
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Origin is who wrote a text. The values are those of the engine.
@@ -63,9 +65,10 @@ type Signal struct {
 const (
 	windowBefore = 220 // bytes looked at before a keyword
 	windowAfter  = 260 // and after it
-	weakReach    = 160 // bytes within which weak keywords of three groups open a window
+	reachBytes   = 160 // within which keywords count together
 	maxWindow    = 16 << 10
-	shortText    = 600 // bytes of a text that is looked at whole
+	shortText    = 600 // bytes of a text in which every keyword opens a window
+	mediumText   = 4 << 10
 )
 
 var threshold float32 = 0.75
@@ -96,6 +99,12 @@ func (e *evidence) add(kind int, name string, weight float32, start, end int32) 
 	e.of[kind] = append(e.of[kind], signal{name, weight, start, end})
 }
 
+func (e *evidence) reset() {
+	for k := range e.of {
+		e.of[k] = e.of[k][:0]
+	}
+}
+
 func (e *evidence) sum(kind int) (sum float32) {
 	for _, s := range e.of[kind] {
 		sum += s.weight
@@ -116,8 +125,10 @@ func ScoreWith(m *Model, text string, hits []Hit, origin Origin) []Finding {
 	if len(hits) == 0 || origin != User && origin != Tool {
 		return nil
 	}
-	e := collect(m, text, hits, origin)
-	return e.findings(text, origin)
+	s := newScorer(m, text, origin)
+	defer s.free()
+	s.collect(hits)
+	return s.e.findings(text, origin)
 }
 
 // Explain returns every piece of evidence of a text, whether or not it is
@@ -127,7 +138,10 @@ func Explain(text string, hits []Hit, origin Origin) []Signal {
 		return nil
 	}
 	m, _ := model()
-	e := collect(m, text, hits, origin)
+	s := newScorer(m, text, origin)
+	defer s.free()
+	s.collect(hits)
+	e := &s.e
 	var out []Signal
 	for k := range kinds {
 		for _, s := range e.of[k] {
@@ -146,87 +160,96 @@ func Explain(text string, hits []Hit, origin Origin) []Signal {
 	return out
 }
 
-func collect(m *Model, text string, hits []Hit, origin Origin) *evidence {
-	s := &scorer{text: text, origin: origin, z: tokenizer{lex: lex()}}
-	if s.m = m; m != nil {
+var scorers = sync.Pool{New: func() any { return &scorer{z: tokenizer{lex: lex()}} }}
+
+func newScorer(m *Model, text string, origin Origin) *scorer {
+	s := scorers.Get().(*scorer)
+	s.text, s.origin, s.m, s.judge = text, origin, m, nil
+	if m != nil {
 		s.judge = s.weigh
 	}
-	s.collect(hits)
-	return &s.e
+	s.talkAt, s.noLimits = 0, 0
+	s.e.reset()
+	return s
 }
 
+// free gives the scorer back, without the text.
+func (s *scorer) free() {
+	s.text, s.judge = "", nil
+	scorers.Put(s)
+}
+
+// collect looks at windows of the text around places where enough words of
+// different kinds stand within reach of each other.
 func (s *scorer) collect(hits []Hit) {
 	l, text := s.z.lex, s.text
 	marks := markOf()
-	need := 3 // groups that weak keywords must be of
+	need := 4 // points
 	switch {
 	case len(text) <= shortText:
 		need = 1
-	case len(text) <= 4<<10:
-		need = 2
+	case len(text) <= mediumText:
+		need = 3
 	}
-	var last [8]int    // end of the last keyword of each weak group
-	from, to := -1, -1 // the window that is open
-	first := 0         // its first hit
+	var last [groupsCount]int // end of the last keyword of each group
+	from, to := -1, -1        // the window that is open
 	for i := range last {
 		last[i] = -1 << 30
 	}
-	close := func(next int) {
-		if from < 0 {
-			return
-		}
-		a, b := s.bounds(from, to)
-		for _, h := range hits[first:next] {
-			if h.Keyword >= 0 && h.Keyword < len(marks) && marks[h.Keyword] != nil && h.End > a {
-				s.mark(marks[h.Keyword], h.End)
-			}
-		}
-		s.low, s.lowAt = appendLower(s.low[:0], text[a:b]), a
-		s.z.window(text, a, b)
-		s.window()
-		if s.judge != nil {
-			s.stretches()
-		}
-		from = -1
-	}
-	for i, h := range hits {
+	for _, h := range hits {
 		if h.Keyword < 0 || h.Keyword >= len(l.group) || h.End > len(text) {
 			continue
 		}
-		g := l.group[h.Keyword]
-		begin := -1
-		if g == 0 {
-			begin = max(0, h.End-windowBefore)
-		} else {
-			near := 0
-			for k := range weak {
-				if g&(1<<k) != 0 {
-					last[k] = h.End
-				}
-				if h.End-last[k] <= weakReach {
-					near++
-				}
-			}
-			if near >= need {
-				begin = max(0, h.End-windowBefore)
-			}
+		if m := marks[h.Keyword]; m != nil {
+			s.mark(m, h.End)
 		}
-		if begin < 0 {
+		g := l.group[h.Keyword]
+		if g == 0 {
 			continue
 		}
-		// a window without end would hold all tokens of the text at once
+		if g != groupAlone {
+			for ; g != 0; g &= g - 1 {
+				last[bits.TrailingZeros16(g)] = h.End
+			}
+			points := 0
+			for k, end := range last {
+				if h.End-end <= reachBytes {
+					points++
+					if k >= firstKind {
+						points++
+					}
+				}
+			}
+			if points < need {
+				continue
+			}
+		}
+		// the words that count may stand anywhere within reach
+		begin := max(0, h.End-windowBefore)
 		if from >= 0 && (begin > to || h.End-from > maxWindow) {
-			close(i)
+			s.look(from, to)
+			from = -1
 		}
 		if from < 0 {
-			from, first = begin, i
-			for first > 0 && hits[first-1].End > from {
-				first--
-			}
+			from = begin
 		}
 		to = h.End + windowAfter
 	}
-	close(len(hits))
+	if from >= 0 {
+		s.look(from, to)
+	}
+}
+
+// look judges a window.
+func (s *scorer) look(from, to int) {
+	a, b := s.bounds(from, to)
+
+	s.low, s.lowAt = appendLower(s.low[:0], s.text[a:b]), a
+	s.z.window(s.text, a, b)
+	s.window()
+	if s.judge != nil {
+		s.stretches()
+	}
 }
 
 // bounds moves a window's ends outward to white space, a little.

@@ -13,6 +13,7 @@ import (
 type token struct {
 	start, end int32 // bytes of the text
 	class      class
+	entry      *entry // nil for words that are too long and those of scripts without spaces
 	hash       uint32 // of the folded word, for the model
 	sentence   int32  // number of the sentence within the window
 	punct      byte   // what stands before it: 0 or the last of .,:;!?"'([{<>-\n and so on
@@ -214,12 +215,13 @@ func (z *tokenizer) word(text string, i, j int, sentence int32, punct byte) {
 		z.toks = append(z.toks, token{start: int32(i), end: int32(j), sentence: sentence, punct: punct})
 		return
 	}
-	z.buf = appendFold(z.buf[:0], w)
-	t := token{start: int32(i), end: int32(j), class: z.lex.words[string(z.buf)], hash: hashBytes(z.buf), sentence: sentence, punct: punct}
-	if w[0] >= 'A' && w[0] <= 'Z' {
+	hash, marked := z.fold(w)
+	e := z.lex.find(z.buf, hash)
+	t := token{start: int32(i), end: int32(j), class: e.class, entry: e, hash: hash, sentence: sentence, punct: punct}
+	if len(w) > 1 && w[0]-'A' <= 'Z'-'A' && w[1]-'A' <= 'Z'-'A' {
 		t.class |= z.lex.exact[w]
 	}
-	if t.class == 0 {
+	if t.class == 0 && marked {
 		// compounds as ignore-previous and l'ordre count by their parts
 		if k := strings.IndexByte(w, '-'); k > 0 {
 			z.word(text, i, i+k, sentence, punct)
@@ -234,41 +236,64 @@ func (z *tokenizer) word(text string, i, j int, sentence int32, punct byte) {
 			}
 		} else if k > 3 {
 			// the model's, users'
-			t.class = z.lex.words[string(appendFold(z.buf[:0], w[:k]))]
+			h, _ := z.fold(w[:k])
+			t.class = z.lex.find(z.buf, h).class
 		}
 	}
 	z.toks = append(z.toks, t)
 	if t.is(cTail) {
-		z.join(text)
+		z.join()
 	}
 }
 
 // join looks whether the tokens so far end in a phrase, and marks its first
 // token with the phrase's classes; the rest keeps its own.
-func (z *tokenizer) join(text string) {
+func (z *tokenizer) join() {
 	last := len(z.toks) - 1
 	for k := last - 1; k >= 0 && k >= last-4; k-- {
 		if z.toks[k].sentence != z.toks[last].sentence {
 			return
 		}
-		list := z.lex.phrases[string(appendFold(z.buf[:0], text[z.toks[k].start:z.toks[k].end]))]
-		for _, p := range list {
-			if len(p.rest) != last-k {
+		e := z.toks[k].entry
+		if e == nil {
+			continue
+		}
+		for i := range e.phrases {
+			p := &e.phrases[i]
+			if len(p.hashes) != last-k {
 				continue
 			}
 			ok := true
-			for x, w := range p.rest {
-				t := z.toks[k+1+x]
-				if int(t.end-t.start) > maxWord || string(appendFold(z.buf[:0], text[t.start:t.end])) != w {
-					ok = false
-					break
-				}
+			for x, h := range p.hashes {
+				ok = ok && z.toks[k+1+x].hash == h
 			}
 			if ok {
 				z.toks[k].class |= p.class
 			}
 		}
 	}
+}
+
+// fold makes z.buf the folded word and returns its hash, and whether it has
+// hyphens or apostrophes.
+func (z *tokenizer) fold(w string) (hash uint32, marked bool) {
+	hash = 2166136261
+	b := z.buf[:0]
+	for i := 0; i < len(w); i++ {
+		c := w[i]
+		if c >= utf8.RuneSelf {
+			z.buf = appendFold(z.buf[:0], w)
+			return hashBytes(z.buf), true
+		}
+		if c-'A' <= 'Z'-'A' {
+			c += 'a' - 'A'
+		}
+		marked = marked || c == '-' || c == '\''
+		b = append(b, c)
+		hash = (hash ^ uint32(c)) * 16777619
+	}
+	z.buf = b
+	return hash, marked
 }
 
 func hashWord(s string) uint32 {

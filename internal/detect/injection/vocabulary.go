@@ -299,48 +299,92 @@ var vocabulary = []struct {
 
 // phrase is an entry of more than one word.
 type phrase struct {
-	rest  []string // folded words after the first
-	class class
+	rest   []string // folded words after the first
+	hashes []uint32 // of these
+	class  class
 }
 
-// weak are words that are common in honest text: they open a window only where
-// words of two groups stand near each other.
-var weak = [...]string{
+// A window is opened by words near each other, see [scorer.collect]. Those that
+// ordinary text hardly has open one alone; the anchors of the vocabulary count
+// two points for each of kinds; weak words, which are common, one for each of
+// groups.
+const (
+	weakGroups  = 6
+	groupAlone  = 1 << 15
+	groupKinds  = 5
+	firstKind   = weakGroups
+	weakMask    = 1<<weakGroups - 1
+	mediumMask  = 1<<(weakGroups+groupKinds) - 1 - weakMask
+	groupsCount = weakGroups + groupKinds
+)
+
+// kindOf is the kind of an anchor by its class.
+func kindOf(c class) uint16 {
+	switch {
+	case c&(cIgnore|cDrop|cOff) != 0:
+		return 1 << firstKind
+	case c&(cInstr|cRule|cSystem|cPrior|cHidden) != 0:
+		return 2 << firstKind
+	case c&(cSafety|cLimit|cFree|cNo|cHarm|cBound|cRefuse) != 0:
+		return 4 << firstKind
+	case c&(cRole|cJail|cAI|cMode|cSwitch|cOpposite|cThreat|cFree) != 0:
+		return 8 << firstKind
+	}
+	return 16 << firstKind
+}
+
+// mediumWords are common as well, but rarer than weak words.
+var mediumWords = map[class]string{
+	cInstr:  "prompt|instruction|directive|guideline|system prompt|told you|you were told|you were given|anweisung|instruc|istruzion|инструкц|提示|指示|命令",
+	cLimit:  "restriction|limitation|ethical|immoral|censor|regardless|no longer|not bound|free from|free of|不受|制限",
+	cRole:   "chatgpt|openai|anthropic|language model|pretend|act as|act like|act accordingly|simulate|roleplay|role-play|role play|you are now|from now on|chatbot|stell dir vor|fais semblant|finge|представь|假装|扮演|ふり",
+	cReveal: "reveal|verbatim|word for word|exfiltrat|at the top|beginning of|start of|first sentence|first words",
+	cIgnore: "obey|comply|turn off|switch off|not allowed|violate|dismiss",
+}
+
+// weak are words that ordinary text has everywhere, by group.
+var weak = [weakGroups]string{
 	// what steers
-	"rules|rule |laws|task|assignment|your job|context|conversation|orders|guideline|instruction|directive|prompt|polic|configuration|filter|limits|limitation|restriction|boundaries|safety|moral|ethic|chat|words| text|message|criteria|checks|" +
-		"regeln|regel |aufgabe|règle|regla|regras|regole|правил|规则|規則|内容|任务|ルール|制限|命令|内容",
+	"rules|rule |laws|polic|filter|limits|boundaries|safety|moral|ethic|your job|your task|this task| text|words|message|conversation|" +
+		"regeln|regel |aufgabe|règle|regla|regras|regole|правил|规则|規則|内容|任务|ルール|内容",
 	// what is done to it, or asked of it
-	"drop |skip|dismiss|suspend|discard|delete|erase|reset|cancel|void|terminate|replace|break |violate|turn off|switch off|disable|obey|comply|repeat|print|output|show|list |reveal|convert|paste|quote|recite|remind me|tell me|give me a copy|what did|what does|what do|what were|what are|" +
+	"drop |skip|suspend|discard|erase|terminate|break |repeat|output|show |recite|remind me|tell me|give me a copy|what did|what does|what do|what were|what are|" +
 		"zeig|gib |wiederhol|répèt|montre|affiche|donne|muestra|repite|dime|mostr|repita|diga|ripeti|dimmi|скажи|покаж|вывед|повтор|告诉|输出|显示|回答|見せ|教えて|表示|何ですか|什么",
 	// what went before
-	"above|before|previous|prior |earlier|beginning|at the top|start of|so far|told|instructed|given|first sentence|first words|oben|vorher|bisher|dessus|précèd|arriba|anterior|antes|acima|sopra|prima|выше|ранее|上面|之前|以上|前の|上の|これまで",
+	"above|previous|prior |earlier|before|so far|told|instructed|given|oben|vorher|bisher|dessus|précèd|arriba|anterior|antes|acima|sopra|prima|выше|ранее|上面|之前|以上|前の|上の|これまで",
 	// models
-	"chatgpt|gpt| llm|language model| bot|chatbot| ai | ai,| ai:| ai.|assistant|openai|anthropic|claude|roboter| ki | ia |ассистент| ии |бот |人工|助手|ボット|人工知能|ai",
+	"gpt| llm| bot| ai | ai,| ai:| ai.|assistant|claude|roboter| ki | ia |ассистент| ии |бот |人工|助手|ボット|人工知能",
 	// who is spoken to
-	"you are|you're|you will|you must|you can|you have|you get|you were|your |yourself|act like|act as|pretend|simulate|play|du bist|du hast|stell dir|tu es|tu n'|vous êtes|eres|você|sei un|ты |теперь|你是|你没|你的|あなた|今から",
+	"you are|you're|you will|you must|you can|you have|you get|you were|your |yourself|du bist|du hast|tu es|tu n'|vous êtes|eres|você|sei un|ты |теперь|你是|你没|你的|あなた|今から",
 	// what is not there
-	"without|no longer|free of|free from| no |never|not bound|not allowed|nothing|no matter|regardless|ohne|kein|sans|plus aucun|sin |sem |senza|без |没有|ない|なし",
+	"without| no |never|nothing|no matter|ohne|kein|sans|plus aucun|sin |sem |senza|без |没有|ない|なし",
 }
 
 type lexicon struct {
 	words   map[string]class    // folded single words
+	index   []entry             // of words and of the first words of phrases, by hash
 	phrases map[string][]phrase // by first word, longest first
 	exact   map[string]class    // words whose case matters
 	chars   map[rune][]phrase   // words of scripts without spaces, by first rune; rest[0] is the whole word
 	keys    []string            // anchors for the prefilter
 	hidden  []uint8             // keywords that are hidden forms
-	group   []uint8             // of weak keywords, a bit each; 0 for those that open a window alone
+	group   []uint16            // what a keyword counts towards a window, see weakGroups
 }
 
 var lex = sync.OnceValue(func() *lexicon {
 	l := &lexicon{words: map[string]class{}, phrases: map[string][]phrase{}, exact: map[string]class{}, chars: map[rune][]phrase{}}
 	keys := map[string]bool{}
+	groups := map[string]uint16{}
 	for _, v := range vocabulary {
 		for w := range strings.FieldsSeq(v.words) {
 			l.add(w, v.classes)
 			if v.classes&cAnchor != 0 {
 				for _, k := range spellings(strings.TrimPrefix(strings.ReplaceAll(w, "_", " "), "^")) {
 					keys[k] = true
+					groups[k] = kindOf(v.classes)
+					if v.classes&cJail != 0 && len(k) > 4 {
+						groups[k] = groupAlone
+					}
 				}
 			}
 		}
@@ -364,22 +408,84 @@ var lex = sync.OnceValue(func() *lexicon {
 		keys[rot13(w)] = true
 		keys[reverse(w)] = true
 	}
-	groups := map[string]uint8{}
+	for c, list := range mediumWords {
+		for w := range strings.SplitSeq(list, "|") {
+			for _, k := range spellings(w) {
+				groups[k] = kindOf(c)
+			}
+		}
+	}
+	for _, m := range marks {
+		groups[m.text] = groupAlone
+		if m.weight == 0 { // looked at by itself, wherever it is
+			groups[m.text] = 0
+		}
+	}
 	for g, list := range weak {
 		for w := range strings.SplitSeq(list, "|") {
 			for _, k := range spellings(w) {
 				groups[k] |= 1 << g
-				keys[k] = true
 			}
 		}
+	}
+	for k := range groups {
+		keys[k] = true
 	}
 	l.keys = slices.Sorted(maps.Keys(keys))
 	for _, k := range l.keys {
 		l.group = append(l.group, groups[k])
 	}
+	l.buildIndex()
 	l.hidden = hiddenKinds(l.keys, hidden)
 	return l
 })
+
+// entry is a word of the lexicon.
+type entry struct {
+	word    string
+	hash    uint32
+	class   class
+	phrases []phrase // that begin with it
+}
+
+func (l *lexicon) buildIndex() {
+	words := maps.Clone(l.words)
+	for w := range l.phrases {
+		words[w] |= 0
+	}
+	size := 1
+	for size < 4*len(words) {
+		size *= 2
+	}
+	l.index = make([]entry, size)
+	for w, c := range words {
+		h := hashWord(w)
+		i := slot(h) & (size - 1)
+		for l.index[i].word != "" {
+			i = (i + 1) & (size - 1)
+		}
+		l.index[i] = entry{word: w, hash: h, class: c, phrases: l.phrases[w]}
+	}
+}
+
+// slot is where the search for a hash begins.
+func slot(hash uint32) int { return int(hash ^ hash>>15) }
+
+// none is the entry of words that the lexicon doesn't have.
+var none entry
+
+// find is the entry of a folded word with its hash.
+func (l *lexicon) find(word []byte, hash uint32) *entry {
+	for i := slot(hash) & (len(l.index) - 1); ; i = (i + 1) & (len(l.index) - 1) {
+		e := &l.index[i]
+		if e.word == "" {
+			return &none
+		}
+		if e.hash == hash && e.word == string(word) {
+			return e
+		}
+	}
+}
 
 func (l *lexicon) add(w string, c class) {
 	c &^= cAnchor
@@ -407,7 +513,11 @@ func (l *lexicon) add(w string, c class) {
 		return
 	}
 	l.words[parts[len(parts)-1]] |= cTail
-	l.phrases[parts[0]] = append(l.phrases[parts[0]], phrase{rest: parts[1:], class: c})
+	p := phrase{rest: parts[1:], class: c}
+	for _, w := range p.rest {
+		p.hashes = append(p.hashes, hashWord(w))
+	}
+	l.phrases[parts[0]] = append(l.phrases[parts[0]], p)
 }
 
 // spellings are the byte forms of an anchor that a prefilter which folds ASCII

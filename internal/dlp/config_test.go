@@ -1,6 +1,10 @@
 package dlp
 
 import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +74,33 @@ func TestPresidioTable(t *testing.T) {
 	for entity, typ := range PresidioEntities() {
 		require.True(t, isName(entity), entity)
 		require.True(t, typ == "" || isName(typ), typ)
+	}
+}
+
+// The table of the documentation has every key of ours, with its default.
+func TestDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/external-classifier.md")
+	require.NoError(t, err)
+	for f := range reflect.TypeFor[Config]().Fields() {
+		if key := f.Tag.Get(confmap.MapstructureTag); !strings.Contains(key, "squash") && key != "breaker" && key != "cache" {
+			require.Contains(t, string(doc), "`"+key+"`", key)
+		}
+	}
+	c := NewDefaultConfig()
+	for _, row := range []string{
+		fmt.Sprintf("| `protocol` | `%s` |", c.Protocol),
+		fmt.Sprintf("| `timeout` | `%v` |", c.ClientConfig.Timeout),
+		fmt.Sprintf("| `call_timeout` | `%v` |", c.CallTimeout),
+		fmt.Sprintf("| `max_concurrent` | `%d` |", c.MaxConcurrent),
+		fmt.Sprintf("| `max_text_bytes` | `%d` |", c.MaxTextBytes),
+		fmt.Sprintf("| `overlap_bytes` | `%d` |", c.OverlapBytes),
+		fmt.Sprintf("| `max_call_bytes` | `%d` |", c.MaxCallBytes),
+		fmt.Sprintf("| `max_answer_bytes` | `%d` |", c.MaxAnswerBytes),
+		fmt.Sprintf("| `on_failure` | `%s` |", c.OnFailure),
+		fmt.Sprintf("| `breaker::failures`, `breaker::open` | `%d`, `%v` |", c.Breaker.Failures, c.Breaker.Open),
+		fmt.Sprintf("| `cache::entries`, `cache::ttl` | `%d`, `%s` |", c.Cache.Entries, strings.TrimSuffix(c.Cache.TTL.String(), "0s")),
+		fmt.Sprintf("| `language`, `min_score` | `%s`, `%v` |", c.Language, c.MinScore),
+	} {
+		require.Contains(t, string(doc), row)
 	}
 }

@@ -146,8 +146,9 @@ func (c *Config) parse() (place, error) {
 	return p, nil
 }
 
-// Validate checks what needs no file and no network.
-func (c Config) Validate() error {
+// Check checks what needs no file and no network. Its errors begin with the key.
+// It is not called Validate, because a block that is not there is in order.
+func (c Config) Check() error {
 	if _, err := c.parse(); err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (c Config) Address() string {
 
 // Open opens a store. It asks nothing of it yet.
 func Open(ctx context.Context, c Config) (Store, error) {
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	p, err := c.parse()

@@ -46,14 +46,16 @@ type s3Store struct {
 
 // openS3 uses AWS's own chain of credentials and regions where cfg names none.
 func openS3(ctx context.Context, cfg Config, name, prefix string) (*s3Store, error) {
-	transport, err := cfg.transport()
+	bounded, err := cfg.transport()
 	if err != nil {
 		return nil, err
 	}
-	opts := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(&http.Client{Transport: transport}),
-		config.WithRetryMaxAttempts(3),
-	}
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.Proxy, t.DialContext, t.TLSClientConfig = bounded.Proxy, bounded.DialContext, bounded.TLSClientConfig
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = bounded.MaxIdleConns, bounded.MaxIdleConnsPerHost
+	})
+	// The chain adds to this client, for example AWS_CA_BUNDLE.
+	opts := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRetryMaxAttempts(3)}
 	if cfg.Region != "" {
 		opts = append(opts, config.WithRegion(cfg.Region))
 	}
@@ -71,6 +73,10 @@ func openS3(ctx context.Context, cfg Config, name, prefix string) (*s3Store, err
 	if ac.Region == "" {
 		ac.Region = "us-east-1" // what servers that aren't AWS take
 	}
+	if c, ok := ac.HTTPClient.(*awshttp.BuildableClient); ok {
+		client = c
+	}
+	transport := client.GetTransport()
 	s := &s3Store{
 		transport: transport, bucket: name, prefix: prefix, url: "s3://" + name + "/" + prefix,
 		mode: types.ObjectLockModeCompliance, timeout: cfg.Timeout, firsts: map[string]string{},
@@ -79,6 +85,7 @@ func openS3(ctx context.Context, cfg Config, name, prefix string) (*s3Store, err
 		s.mode = types.ObjectLockModeGovernance
 	}
 	s.client = s3.NewFromConfig(ac, func(o *s3.Options) {
+		o.HTTPClient = &http.Client{Transport: transport}
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = aws.String(cfg.Endpoint)
 			o.UsePathStyle = true

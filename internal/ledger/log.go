@@ -112,6 +112,7 @@ type hooks struct {
 	free  func(path string) (free, total int64, err error)
 	now   func() time.Time
 	retry time.Duration // first pause of the sealer
+	pause time.Duration // its longest
 	kill  chan struct{} // ends the committer as a killed process would
 }
 
@@ -185,6 +186,7 @@ func (o *Options) setDefaults() error {
 		o.hooks.now = time.Now
 	}
 	setDefault(&o.hooks.retry, 100*time.Millisecond)
+	setDefault(&o.hooks.pause, 30*time.Second)
 	return nil
 }
 

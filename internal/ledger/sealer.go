@@ -46,7 +46,6 @@ type sealer struct {
 }
 
 const (
-	maxPause    = 30 * time.Second
 	typeSegment = "application/zstd"
 	typeCipher  = "application/octet-stream"
 	typeNote    = "text/plain; charset=utf-8"
@@ -146,7 +145,7 @@ func (s *sealer) run(ctx context.Context) {
 				return
 			}
 			s.l.state(err)
-			pause = min(max(2*pause, s.l.opts.hooks.retry), maxPause)
+			pause = min(max(2*pause, s.l.opts.hooks.retry), s.l.opts.hooks.pause)
 			wait = pause
 		} else if wait == 0 {
 			s.l.state(nil)

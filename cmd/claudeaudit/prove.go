@@ -65,12 +65,12 @@ func (a *app) prove(ctx context.Context, event uuid.UUID, revision int64, output
 	if err != nil {
 		return err
 	}
-	l, err := ledger.OpenReader(p.ledger)
+	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	places, err := findEntries(ctx, p, l, event)
+	places, err := findEntries(ctx, p, l.Reader, event)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (a *app) prove(ctx context.Context, event uuid.UUID, revision int64, output
 				continue
 			}
 		}
-		proof, err := ledger.Prove(ctx, l, at.Stream, at.Seq)
+		proof, err := ledger.Prove(ctx, l.Reader, at.Stream, at.Seq)
 		if err != nil {
 			return err
 		}

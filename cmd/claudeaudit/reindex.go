@@ -12,7 +12,6 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
-	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
 func (a *app) newReindex() *cobra.Command {
@@ -36,7 +35,7 @@ func (a *app) reindex(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.OpenReader(p.ledger)
+	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
-	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
 var (
@@ -131,7 +130,7 @@ func (a *app) warnOfLag(ctx context.Context, p places, r index.Searcher) {
 }
 
 func lagOf(ctx context.Context, p places, r index.Searcher) (uint64, error) {
-	l, err := ledger.OpenReader(p.ledger)
+	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return 0, err
 	}

@@ -128,7 +128,7 @@ type opened struct {
 
 // openContent reads the containers that the record names and opens them.
 func openContent(ctx context.Context, p places, found index.Found, identity *seal.Identity) (_ *opened, err error) {
-	l, err := ledger.OpenReader(p.ledger)
+	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return nil, err
 	}
@@ -136,14 +136,14 @@ func openContent(ctx context.Context, p places, found index.Found, identity *sea
 	var o opened
 	c := found.Record.Content
 	if c.PromptSHA256 != "" {
-		o.prompt, err = openOne(ctx, l, found, "prompt", c.PromptSHA256, identity, audit.PromptAAD,
+		o.prompt, err = openOne(ctx, l.Reader, found, "prompt", c.PromptSHA256, identity, audit.PromptAAD,
 			func(r *audit.Record) string { return r.Content.PromptSHA256 })
 		if err != nil {
 			return nil, err
 		}
 	}
 	if c.ResponseSHA256 != "" {
-		o.response, err = openOne(ctx, l, found, "response", c.ResponseSHA256, identity, audit.ResponseAAD,
+		o.response, err = openOne(ctx, l.Reader, found, "response", c.ResponseSHA256, identity, audit.ResponseAAD,
 			func(r *audit.Record) string { return r.Content.ResponseSHA256 })
 		if err != nil {
 			return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
@@ -27,6 +28,8 @@ const maxIndexFindings = 1000
 
 type verifyOptions struct {
 	path        string
+	contents    string
+	copyOnly    bool
 	publicKeys  []string
 	checkpoints []string
 	index       string
@@ -54,7 +57,11 @@ in such a place.
 
 Without PATH the ledger is that of the data folder or the configuration, with
 keys/checkpoint.pub and witness/checkpoints. With PATH, a ledger's folder or
-its store alone, they are taken from beside it when they are there.
+its store alone, they are taken from beside it when they are there. PATH may be
+a bucket's URL: s3://BUCKET/PREFIX, azure://ACCOUNT/CONTAINER/PREFIX or
+gs://BUCKET/PREFIX, with ?region=… or ?endpoint=… where needed; credentials are
+found by each cloud's standard chain. A folder whose objects are in a bucket
+says so, and the bucket is verified, with what is not sealed yet.
 
 Exit codes: 0 everything holds; 1 evidence is bad; 2 it could not be checked,
 for example without a public key. "open" completeness, a tail that no
@@ -64,6 +71,7 @@ checkpoint covers yet, is in order while the collector runs.
 others, and that what searches go by is what they say.`,
 		Example: `  claudeaudit verify
   claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints
+  claudeaudit verify s3://acme-evidence/claude?region=eu-central-1 --content-store s3://acme-content/claude --public-key checkpoint.pub
   claudeaudit verify --proof event.proof --public-key checkpoint.pub`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,7 +80,7 @@ others, and that what searches go by is what they say.`,
 			}
 			o.format = format.value
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -86,6 +94,8 @@ others, and that what searches go by is what they say.`,
 	f.StringVar(&o.index, "index", "", "also compare the index: this `file` (--index=FILE), or without a value that of the data folder")
 	f.Lookup("index").NoOptDefVal = defaultIndex
 	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
+	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
+	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
@@ -119,7 +129,9 @@ type indexReport struct {
 
 // evidence is what a verification is held against.
 type evidence struct {
-	dir       string
+	dir       string       // or URL
+	store     bucket.Store // nil: what dir has
+	walDir    string       // with store
 	keys      []string
 	keysFrom  []string
 	witnesses []string
@@ -137,10 +149,10 @@ func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, erro
 		}
 		e.dir = p.ledger
 	} else {
-		if strings.Contains(o.path, "://") {
-			return e, errors.New("PATH: must be a local folder")
-		}
 		e.dir = o.path
+		if strings.Contains(o.path, "://") {
+			return e, e.findBucket(ctx, o)
+		}
 		dir, err := filepath.Abs(o.path)
 		if err != nil {
 			return e, fmt.Errorf("PATH: %w", err)
@@ -149,6 +161,9 @@ func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, erro
 			dir = filepath.Dir(dir)
 		}
 		p = placesBeside(dir, filepath.Join(filepath.Dir(dir), "index", "audit.db"))
+	}
+	if err := e.findStore(ctx, o); err != nil {
+		return e, err
 	}
 	e.index = p.index
 	if err := e.findKeys(o, p); err != nil {
@@ -173,6 +188,53 @@ func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, erro
 		}
 	}
 	return e, nil
+}
+
+// findBucket is for a ledger given by the URL of its store.
+func (e *evidence) findBucket(ctx context.Context, o verifyOptions) (err error) {
+	if o.copyOnly {
+		return errors.New("--local-copy: PATH must be a ledger's folder")
+	}
+	e.witnesses = o.checkpoints
+	if len(o.publicKeys) > 0 {
+		if e.keys, e.keysFrom, err = loadPublicKeys(o.publicKeys); err != nil {
+			return err
+		}
+	}
+	e.store, err = openStores(ctx, ledger.Location{Store: o.path, ContentStore: o.contents})
+	if err != nil {
+		return fmt.Errorf("PATH: %w", err)
+	}
+	return nil
+}
+
+// findStore opens the bucket that a ledger's folder names.
+func (e *evidence) findStore(ctx context.Context, o verifyOptions) error {
+	loc, ok, err := ledger.ReadLocation(e.dir)
+	switch {
+	case err != nil:
+		return err
+	case !ok && o.contents != "":
+		return errors.New("--content-store: the ledger's objects are in its folder")
+	case !ok || o.copyOnly:
+		return nil
+	}
+	if o.contents != "" {
+		loc.ContentStore = o.contents
+	}
+	if e.store, err = openStores(ctx, loc); err != nil {
+		return err
+	}
+	e.walDir = filepath.Join(e.dir, "wal")
+	e.dir = loc.Store
+	return nil
+}
+
+func (e *evidence) close() error {
+	if e.store == nil {
+		return nil
+	}
+	return e.store.Close()
 }
 
 func (e *evidence) findKeys(o verifyOptions, p places) error {
@@ -208,12 +270,16 @@ func loadPublicKeys(named []string) (keys, from []string, err error) {
 
 func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	e, err := a.findEvidence(ctx, o)
+	defer func() { err = errors.Join(err, e.close()) }()
 	if err != nil {
 		return err
 	}
 	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
 	opts := ledger.VerifyOptions{
-		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless,
+		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless || o.copyOnly,
+	}
+	if e.store != nil {
+		opts.Dir, opts.Store, opts.WALDir = "", e.store, e.walDir
 	}
 	bar := newProgress(a.err, -1, "verifying", "bytes")
 	var done int64

@@ -8,13 +8,24 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/retention"
 )
 
 // Config is the configuration of the audit_ledger exporter.
 type Config struct {
 	// Directory is the ledger's folder: write-ahead files, and the store's objects in store/.
 	Directory string `mapstructure:"directory"`
+	// Store keeps the sealed objects: a bucket, or a folder. By default store/ in Directory.
+	Store bucket.Config `mapstructure:"store"`
+	// ContentStore keeps the encrypted content, if not Store.
+	ContentStore bucket.Config `mapstructure:"content_store"`
+	// LocalCopy keeps a copy of what goes to a bucket, without content, in store/ of Directory: for the index
+	// and for readers on this host. Default true.
+	LocalCopy bool `mapstructure:"local_copy"`
+	// Retention says how long objects are locked; required for a bucket.
+	Retention RetentionConfig `mapstructure:"retention"`
 	// Keys says where the checkpoint and content keys are.
 	Keys KeysConfig `mapstructure:"keys"`
 	// Witness is where signed checkpoints go besides the store.
@@ -29,6 +40,35 @@ type Config struct {
 	Dedup DedupConfig `mapstructure:"dedup"`
 	// Timeout bounds one request; default 30s.
 	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// RetentionConfig says how long objects are locked.
+type RetentionConfig struct {
+	// File is a policy with classes and rules, see docs/retention.md.
+	File string `mapstructure:"file"`
+	// Class is the preset for everything, without a file: financial, hipaa, mifid2, sec17a4, ukgdpr.
+	Class string `mapstructure:"class"`
+	// Max is the longest retention that is allowed, without a file; default 10y.
+	Max string `mapstructure:"max"`
+}
+
+// policy is nil without retention.
+func (c RetentionConfig) policy() (*retention.Policy, error) {
+	if c.File != "" {
+		p, err := retention.Load(c.File)
+		if err != nil {
+			return nil, fmt.Errorf("retention::file: %w", err)
+		}
+		return p, nil
+	}
+	if c.Class == "" {
+		return nil, nil
+	}
+	p, err := retention.Of(c.Class, c.Max)
+	if err != nil {
+		return nil, fmt.Errorf("retention::class: %w", err)
+	}
+	return p, nil
 }
 
 // KeysConfig says where the keys are.
@@ -85,6 +125,7 @@ var _ component.Config = (*Config)(nil)
 func createDefaultConfig() component.Config {
 	return &Config{
 		Directory: "./audit-data/ledger",
+		LocalCopy: true,
 		Keys:      KeysConfig{Generate: true},
 		Segment:   SegmentConfig{MaxBytes: 8 << 20, MaxEntries: 16384, MaxAge: 10 * time.Second},
 		Spool:     SpoolConfig{MaxBytes: 1 << 30, MinFreeBytes: 64 << 20},
@@ -129,6 +170,32 @@ func (c *Config) Validate() error {
 	for i, f := range c.Witness.Files {
 		if f == "" {
 			errs = append(errs, fmt.Errorf("witness::files[%d]: must be the path of a file", i))
+		}
+	}
+	for _, b := range []struct {
+		key string
+		c   bucket.Config
+	}{{"store", c.Store}, {"content_store", c.ContentStore}} {
+		if b.c == (bucket.Config{}) {
+			continue
+		}
+		if err := b.c.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("%s::%w", b.key, err))
+		}
+	}
+	if c.ContentStore.URL != "" && c.Store.URL == "" {
+		errs = append(errs, errors.New("store: must be given with content_store"))
+	}
+	switch {
+	case c.Retention.File != "" && (c.Retention.Class != "" || c.Retention.Max != ""):
+		errs = append(errs, errors.New("retention::file: must be without class and max, which the file has"))
+	case c.Retention.File == "" && c.Retention.Class == "" && (c.Store.Remote() || c.ContentStore.Remote()):
+		errs = append(errs, errors.New("retention::class: must be given for a bucket, or retention::file: what is locked can't be deleted before"))
+	case c.Retention.Class == "" && c.Retention.Max != "":
+		errs = append(errs, errors.New("retention::class: must be given with max"))
+	case c.Retention.Class != "":
+		if _, err := c.Retention.policy(); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 func TestConfig(t *testing.T) {
@@ -38,7 +39,26 @@ func TestConfig(t *testing.T) {
 			Segment: SegmentConfig{MaxBytes: 1 << 20, MaxEntries: 1000, MaxAge: time.Minute},
 			Spool:   SpoolConfig{MaxBytes: 100 << 20, MinFreeBytes: 1 << 30},
 			Dedup:   DedupConfig{MaxEntries: 5000, MaxAge: 48 * time.Hour},
+			Store: bucket.Config{
+				URL: "s3://evidence/prod", Region: "eu-central-1", Endpoint: "https://minio.example.com:9000", PathStyle: true, CAFile: "/etc/ssl/minio.pem",
+				Lock: "governance", Timeout: time.Minute, Profile: "audit", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "token",
+			},
+			ContentStore: bucket.Config{URL: "gs://content", CredentialsFile: "/run/secrets/gcp.json"},
+			Retention:    RetentionConfig{File: "/etc/claudeaudit/retention.yaml"},
 		}},
+		{name: "store_url", want: func() *Config {
+			c := createDefaultConfig().(*Config)
+			c.Store = bucket.Config{URL: "s3://evidence?region=eu-central-1"}
+			c.Retention = RetentionConfig{Class: "sec17a4", Max: "7y"}
+			return c
+		}()},
+		{name: "store_without_retention", errs: []string{"retention::class: must be given for a bucket"}},
+		{name: "content_store_alone", errs: []string{"store: must be given with content_store"}},
+		{name: "bad_store", errs: []string{"store::url: must be s3://BUCKET/PREFIX", "content_store::lock: must be compliance or governance"}},
+		{name: "store_without_url", errs: []string{"store::url: must be s3://BUCKET/PREFIX"}},
+		{name: "retention_both", errs: []string{"retention::file: must be without class"}},
+		{name: "retention_class", errs: []string{`retention::class: default: class "gobd" is not defined`}},
+		{name: "retention_max", errs: []string{`retention::class: default: class "financial" keeps for 7y, longer than max_retention 5y`}},
 		{name: "no_directory", errs: []string{"directory: must be the path of a folder"}},
 		{name: "timeout", errs: []string{"timeout: must be a positive duration"}},
 		{name: "origin", errs: []string{"origin: must be"}},
@@ -119,6 +139,10 @@ func TestReadmeNamesEveryKey(t *testing.T) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			key := prefix + f.Tag.Get("mapstructure")
+			if key == "content_store" {
+				require.Contains(t, text, "| `content_store` |", "the README says that it has the keys of store")
+				continue
+			}
 			if f.Type.Kind() == reflect.Struct {
 				keys(key+"::", f.Type)
 				continue

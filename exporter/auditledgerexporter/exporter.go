@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -20,6 +21,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/retention"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
 
@@ -29,11 +31,17 @@ type ledgerExporter struct {
 	tb     *metadata.TelemetryBuilder
 	log    *ledger.Log
 	key    *seal.Recipient
+	policy *retention.Policy // nil: none
 	host   component.Host
 	closer []interface{ Close() error }
 
+	noteMu sync.Mutex
+	notes  []audit.Record // entries about the ledger itself that wait for room
+	noting atomic.Bool    // notes has some
+
 	statusMu sync.Mutex
-	refusing bool
+	refusing error // why entries are refused
+	unsealed error // why nothing can be sealed
 }
 
 func newExporter(cfg *Config, set component.TelemetrySettings) (*ledgerExporter, error) {
@@ -62,16 +70,34 @@ func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 		witnesses = append(witnesses, w)
 	}
 	c := e.cfg
-	e.log, err = ledger.Open(ctx, ledger.Options{
-		Dir: c.Directory, Origin: c.Origin,
+	if e.policy, err = c.Retention.policy(); err != nil {
+		return errors.Join(err, e.closeAll())
+	}
+	store, err := e.openStore(ctx)
+	if err != nil {
+		return errors.Join(err, e.closeAll())
+	}
+	opts := ledger.Options{
+		Dir: c.Directory, Store: store, Origin: c.Origin,
 		Signer: k.checkpoint.Signer, VerifierKey: k.checkpoint.VerifierKey, Witnesses: witnesses,
 		MaxSpoolBytes: c.Spool.MaxBytes, MinFreeBytes: c.Spool.MinFreeBytes,
 		SegmentBytes: c.Segment.MaxBytes, SegmentEntries: c.Segment.MaxEntries, SegmentAge: c.Segment.MaxAge,
 		DedupEntries: c.Dedup.MaxEntries, DedupAge: c.Dedup.MaxAge,
-		Logger: e.set.Logger,
-	})
-	if err != nil {
+		State: e.sealing, Logger: e.set.Logger,
+	}
+	if e.policy != nil {
+		opts.Retention = e.policy.Until
+	}
+	if e.log, err = ledger.Open(ctx, opts); err != nil {
 		return errors.Join(fmt.Errorf("directory: open the ledger: %w", err), e.closeAll())
+	}
+	if store != nil {
+		if err := ledger.WriteLocation(c.Directory, c.location()); err != nil {
+			return errors.Join(fmt.Errorf("directory: %w", err), e.log.Close(ctx), e.closeAll())
+		}
+	}
+	if err := e.flushNotes(ctx); err != nil {
+		e.set.Logger.Warn("what the store says of itself is not in the ledger yet", zap.Error(err))
 	}
 	return e.register()
 }
@@ -158,9 +184,10 @@ func (e *ledgerExporter) add(entries []ledger.Entry, m pcommon.Map) ([]ledger.En
 	if !ok {
 		return entries, nil
 	}
-	entry := ledger.Entry{ID: r.EventID, Time: r.Timestamp, Body: &r, Class: r.RetentionClass}
-	if n, err := hex.Decode(entry.Digest[:], []byte(r.Source.Digest[:min(len(r.Source.Digest), 2*len(entry.Digest))])); err != nil || n != len(entry.Digest) {
-		return nil, consumererror.NewPermanent(errors.New("the observation has no digest: it must come from the claude_audit processor"))
+	e.retain(&r)
+	entry, err := entryOf(&r)
+	if err != nil {
+		return nil, consumererror.NewPermanent(err)
 	}
 	input, system, output := text(m, audit.AttrInputMessages), text(m, audit.AttrSystemInstructions), text(m, audit.AttrOutputMessages)
 	if input != "" || system != "" {
@@ -181,6 +208,15 @@ func (e *ledgerExporter) add(entries []ledger.Entry, m pcommon.Map) ([]ledger.En
 		r.Content.KeyID, r.Content.Suite = e.key.KeyID(), seal.Suite
 	}
 	return append(entries, entry), nil
+}
+
+// entryOf makes an entry of a record that has a digest.
+func entryOf(r *audit.Record) (ledger.Entry, error) {
+	entry := ledger.Entry{ID: r.EventID, Time: r.Timestamp, Body: r, Class: r.RetentionClass}
+	if n, err := hex.Decode(entry.Digest[:], []byte(r.Source.Digest[:min(len(r.Source.Digest), 2*len(entry.Digest))])); err != nil || n != len(entry.Digest) {
+		return entry, errors.New("the observation has no digest: it must come from the claude_audit processor")
+	}
+	return entry, nil
 }
 
 // prompt is the canonical prompt in stored form.
@@ -224,6 +260,11 @@ func (e *ledgerExporter) append(ctx context.Context, entries []ledger.Entry) err
 	_, err := e.log.Append(ctx, entries)
 	if err == nil {
 		e.report(nil)
+		if e.noting.Load() {
+			if err := e.flushNotes(ctx); err != nil {
+				e.set.Logger.Warn("what the store says of itself is not in the ledger yet", zap.Error(err))
+			}
+		}
 		return nil
 	}
 	e.tb.LedgerRefused.Add(ctx, 1)
@@ -241,14 +282,36 @@ func (e *ledgerExporter) append(ctx context.Context, entries []ledger.Entry) err
 func (e *ledgerExporter) report(err error) {
 	e.statusMu.Lock()
 	defer e.statusMu.Unlock()
-	switch {
-	case err != nil && !e.refusing:
-		e.refusing = true
-		e.set.Logger.Error("ledger refuses entries; clients are told to send again", zap.Error(err))
-		componentstatus.ReportStatus(e.host, componentstatus.NewRecoverableErrorEvent(err))
-	case err == nil && e.refusing:
-		e.refusing = false
-		e.set.Logger.Info("ledger takes entries again")
-		componentstatus.ReportStatus(e.host, componentstatus.NewEvent(componentstatus.StatusOK))
+	if refusing := err != nil; refusing != (e.refusing != nil) {
+		e.refusing = err
+		if refusing {
+			e.set.Logger.Error("ledger refuses entries; clients are told to send again", zap.Error(err))
+		} else {
+			e.set.Logger.Info("ledger takes entries again")
+		}
+		e.showStatus()
 	}
+}
+
+// sealing shows the same of whether what is on disk gets into the store and to
+// the witnesses.
+func (e *ledgerExporter) sealing(err error) {
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	e.unsealed = err
+	if err != nil {
+		e.set.Logger.Error("ledger can't seal; entries stay on this disk, and it is tried again", zap.Error(err))
+	} else {
+		e.set.Logger.Info("ledger seals again")
+	}
+	e.showStatus()
+}
+
+// showStatus is called with statusMu.
+func (e *ledgerExporter) showStatus() {
+	if err := errors.Join(e.refusing, e.unsealed); err != nil {
+		componentstatus.ReportStatus(e.host, componentstatus.NewRecoverableErrorEvent(err))
+		return
+	}
+	componentstatus.ReportStatus(e.host, componentstatus.NewEvent(componentstatus.StatusOK))
 }

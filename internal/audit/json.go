@@ -159,6 +159,13 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	}
 	w.reqStr("data_classification", r.DataClassification)
 	w.str("department", r.Department)
+	if len(r.Details) > 0 {
+		w.open("details")
+		for _, d := range r.Details {
+			w.str(d.Name, d.Value)
+		}
+		w.close()
+	}
 	if len(r.Detections) > 0 {
 		w.key("detections")
 		w.b = append(w.b, '[')
@@ -208,6 +215,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	if r.RetentionClass != "" {
 		w.open("retention")
 		w.str("class", r.RetentionClass)
+		w.str("rule", r.RetentionRule)
 		w.str("until", r.RetentionUntil)
 		w.close()
 	}
@@ -463,7 +471,17 @@ func (r *Record) setMember(k string, v jcs.Value) error {
 	case "source":
 		return r.setSource(v)
 	case "retention":
-		return errors.Join(optStr(&r.RetentionClass, v.Get("class")), optStr(&r.RetentionUntil, v.Get("until")))
+		return errors.Join(optStr(&r.RetentionClass, v.Get("class")), optStr(&r.RetentionUntil, v.Get("until")), optStr(&r.RetentionRule, v.Get("rule")))
+	case "details":
+		if v.Kind() != jcs.KindObject {
+			return errWrongType
+		}
+		for name, e := range v.Members() {
+			if e.Kind() != jcs.KindString {
+				return errWrongType
+			}
+			r.Details = append(r.Details, Detail{name, e.Str()})
+		}
 	case "detections":
 		if v.Kind() != jcs.KindArray {
 			return errWrongType

@@ -212,7 +212,7 @@ func (r *Record) weigh(e *Record) {
 	}
 	// The longest retention wins; RFC 3339 dates compare as text.
 	if r.RetentionClass == "" || e.RetentionUntil > r.RetentionUntil {
-		r.RetentionClass, r.RetentionUntil = e.RetentionClass, e.RetentionUntil
+		r.RetentionClass, r.RetentionUntil, r.RetentionRule = e.RetentionClass, e.RetentionUntil, e.RetentionRule
 	}
 }
 

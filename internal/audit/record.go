@@ -83,6 +83,9 @@ type Detection struct {
 	Confidence string
 }
 
+// Detail is a named value of a record about the audit trail itself.
+type Detail struct{ Name, Value string }
+
 // Content says how complete the told content is and where its ciphertext lies.
 // Prompt and response can come from different observations, so each has its
 // own address.
@@ -217,6 +220,9 @@ type Record struct {
 	Unparsed            []Unparsed
 	RetentionClass      string
 	RetentionUntil      string // RFC 3339 date
+	RetentionRule       string // of the policy, by which the class was chosen
+	// Details are what an entry of kind system or access tells besides, sorted by name.
+	Details []Detail
 
 	// Call is what only a gateway knows of a call, which passed through it.
 	Call Call
@@ -293,6 +299,14 @@ func (r *Record) bound() (long bool) {
 	}
 	if len(r.Unparsed) > MaxItems {
 		r.Unparsed, long = r.Unparsed[:MaxItems:MaxItems], true
+	}
+	if len(r.Details) > MaxItems {
+		r.Details, long = r.Details[:MaxItems:MaxItems], true
+	}
+	for i, d := range r.Details {
+		if tooLong(d.Value) {
+			r.Details[i].Value, long = hashed(d.Value), true
+		}
 	}
 	for i, u := range r.Unparsed {
 		if tooLong(u.Key) {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 // copyDir copies a ledger's folder and witness to a new place.
@@ -263,7 +265,7 @@ func TestFreeSpaceFloorAndSpoolBound(t *testing.T) {
 	appendN(t, l, 1, 1)
 	closeLog(t, l)
 
-	store := &flakyStore{Store: NewLocalStore(filepath.Join(e.dir, "store"))}
+	store := &flakyStore{Store: bucket.NewLocal(filepath.Join(e.dir, "store"))}
 	l = e.open(t, func(o *Options) { o.Store = store; o.MaxSpoolBytes = 20_000; o.SegmentEntries = 2 })
 	store.fail.Store(true)
 	n := 2
@@ -289,14 +291,14 @@ func TestFreeSpaceFloorAndSpoolBound(t *testing.T) {
 
 // flakyStore fails on demand.
 type flakyStore struct {
-	Store
+	bucket.Store
 	fail  atomic.Bool
 	chaos func() string
 }
 
 var err503 = errors.New("503 service unavailable")
 
-func (s *flakyStore) Put(ctx context.Context, key string, body []byte, o PutOptions) error {
+func (s *flakyStore) Put(ctx context.Context, key string, body []byte, o bucket.PutOptions) error {
 	if s.fail.Load() {
 		return err503
 	}
@@ -333,7 +335,7 @@ func TestFailingStoreLosesNothing(t *testing.T) {
 	var mu sync.Mutex
 	faults := []string{"503", "hang", "loss", "answer lost", "other bytes", "", "", "", ""}
 	hits := map[string]int{}
-	store := &flakyStore{Store: NewLocalStore(filepath.Join(e.dir, "store"))}
+	store := &flakyStore{Store: bucket.NewLocal(filepath.Join(e.dir, "store"))}
 	l := e.open(t, func(o *Options) {
 		o.Store, o.SegmentEntries, o.StoreTimeout = store, 5, 5*time.Millisecond
 	})
@@ -361,7 +363,7 @@ func TestFailingStoreLosesNothing(t *testing.T) {
 
 func TestCloseGivesUpOnTheStoreNotOnEntries(t *testing.T) {
 	e := newEnv(t)
-	store := &flakyStore{Store: NewLocalStore(filepath.Join(e.dir, "store"))}
+	store := &flakyStore{Store: bucket.NewLocal(filepath.Join(e.dir, "store"))}
 	l := e.open(t, func(o *Options) { o.Store = store })
 	appendN(t, l, 0, 3)
 	store.fail.Store(true)
@@ -543,7 +545,7 @@ func TestARestoredFolderBeginsAnEpoch(t *testing.T) {
 }
 
 func TestTwoWritersOneStore(t *testing.T) {
-	store := NewLocalStore(t.TempDir())
+	store := bucket.NewLocal(t.TempDir())
 	a, b := newEnv(t), newEnv(t)
 	b.key = a.key
 	with := func(o *Options) { o.Store = store; o.Origin = "example.com/x" }

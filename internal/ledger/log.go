@@ -19,6 +19,9 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 var (
@@ -57,7 +60,7 @@ type Entry struct {
 	// Contents are sealed containers, at most 16; the body names the hex
 	// SHA-256 of each in its content object.
 	Contents [][]byte
-	Class    string // retention class of Contents, "" is "default"
+	Class    string // retention class, "" is DefaultClass
 }
 
 // Options say where and how a log is written. Zero values have the defaults
@@ -67,7 +70,7 @@ type Options struct {
 	// the store's objects.
 	Dir string
 	// Store keeps sealed objects; a LocalStore under Dir/store by default.
-	Store Store
+	Store bucket.Store
 	// Origin is the log's name without the epoch, by default
 	// "claudeaudit/<16 random hex digits>". Letters, digits and - _ . /
 	Origin string
@@ -90,8 +93,13 @@ type Options struct {
 	DedupAge           time.Duration // bound of the dedup window, 24 h
 	StoreTimeout       time.Duration // bound of one store or witness operation, 30 s
 	// Retention returns until when objects of a class with events up to newest
-	// are retained; nil: no retention. The class of segments is "".
+	// are retained; nil: no retention. The class of claims and checkpoints, which
+	// are needed as long as anything is, is "". A segment has the longest of its
+	// entries' classes.
 	Retention func(class string, newest time.Time) time.Time
+	// State is told when sealing begins to fail, with the reason, and with nil
+	// when it works again. It is called from the sealer's goroutine.
+	State func(error)
 	Logger    *zap.Logger
 
 	hooks hooks
@@ -104,6 +112,7 @@ type hooks struct {
 	free  func(path string) (free, total int64, err error)
 	now   func() time.Time
 	retry time.Duration // first pause of the sealer
+	pause time.Duration // its longest
 	kill  chan struct{} // ends the committer as a killed process would
 }
 
@@ -177,6 +186,7 @@ func (o *Options) setDefaults() error {
 		o.hooks.now = time.Now
 	}
 	setDefault(&o.hooks.retry, 100*time.Millisecond)
+	setDefault(&o.hooks.pause, 30*time.Second)
 	return nil
 }
 
@@ -194,6 +204,9 @@ type AppendResult struct {
 	Count      int // new entries
 	Duplicates int // entries that were there before
 }
+
+// DefaultClass is the retention class of entries that name none.
+const DefaultClass = "default"
 
 const (
 	// maxBatch is how many bytes gather before an append has to wait.
@@ -238,7 +251,7 @@ func (p *part) count() uint64 { return p.end - p.header.First }
 type Log struct {
 	opts   Options
 	log    *zap.Logger
-	store  Store
+	store  bucket.Store
 	origin string
 	prefix []byte
 	start  uint64 // size at Open
@@ -274,7 +287,8 @@ type Log struct {
 	stop chan struct{}
 	done chan struct{}
 
-	seal sealer
+	seal    sealer
+	failing bool // of the sealer alone
 	stat stats
 }
 
@@ -860,7 +874,7 @@ func (l *Log) install(p *part, b []byte) error {
 		err = os.Rename(tmp, p.path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(p.path))
+		err = durable.SyncDir(filepath.Dir(p.path))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close(), removeIfThere(tmp))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 func TestAppendAndRead(t *testing.T) {
@@ -141,9 +143,9 @@ func TestContents(t *testing.T) {
 			}
 		}
 		_, err = r.Content(strings.Repeat("0", 64))
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, bucket.ErrNotFound)
 		_, err = r.ContentOf(t.Context(), l.Origin(), 0, strings.Repeat("0", 64))
-		require.ErrorIs(t, err, ErrNotFound)
+		require.ErrorIs(t, err, bucket.ErrNotFound)
 		_, err = r.Content("xyz")
 		require.ErrorContains(t, err, "64 lower-case hex digits")
 	}

@@ -16,6 +16,9 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 // Open recovers the folder's log and starts its writer. A torn tail is cut off
@@ -36,7 +39,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 		win: newWindow(opts.DedupEntries, opts.DedupAge),
 	}
 	if l.store == nil {
-		l.store = NewLocalStore(filepath.Join(opts.Dir, "store"))
+		l.store = bucket.NewLocal(filepath.Join(opts.Dir, "store"))
 	}
 	if err := l.open(ctx); err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", opts.Dir, errors.Join(err, l.release()))
@@ -62,7 +65,7 @@ func (l *Log) open(ctx context.Context) (err error) {
 		return err
 	}
 	l.verifiers = note.VerifierList(v)
-	if err := mkdirSync(l.walDir()); err != nil {
+	if err := durable.MkdirAll(l.walDir()); err != nil {
 		return fmt.Errorf("make write-ahead folder: %w", err)
 	}
 	if l.lock, err = os.OpenFile(filepath.Join(l.opts.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
@@ -419,7 +422,7 @@ func (l *Log) newestCheckpoint(ctx context.Context, origin string, since time.Ti
 	}
 	var key string
 	var size uint64
-	err := l.store.List(ctx, dir, after, func(o ObjectInfo) error {
+	err := l.store.List(ctx, dir, after, func(o bucket.ObjectInfo) error {
 		if n, ok := parseCheckpointKey(o.Key[len(dir):]); ok && (key == "" || n > size) {
 			key, size = o.Key, n
 		}
@@ -484,9 +487,9 @@ func (l *Log) newEpoch(ctx context.Context, found [][]*part) (walHeader, error) 
 			return h, fmt.Errorf("sign claim: %w", err)
 		}
 		put, cancel := context.WithTimeout(ctx, l.opts.StoreTimeout)
-		err = l.store.Put(put, claimKey(c.Origin), msg, PutOptions{ContentType: typeNote})
+		err = l.store.Put(put, claimKey(c.Origin), msg, bucket.PutOptions{ContentType: typeNote, RetainUntil: l.retainUntil("")})
 		cancel()
-		if errors.Is(err, ErrExists) {
+		if errors.Is(err, bucket.ErrExists) || errors.Is(err, bucket.ErrUnread) {
 			continue // another writer's
 		}
 		if err != nil {
@@ -509,7 +512,7 @@ func (l *Log) newEpoch(ctx context.Context, found [][]*part) (walHeader, error) 
 func (l *Log) nextEpoch(ctx context.Context, base string) (string, uint64, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.StoreTimeout)
 	defer cancel()
-	_, own := l.store.(*LocalStore)
+	_, own := l.store.(*bucket.Local)
 	if base == "" && !own {
 		// Others may write to the same store: their logs are not ours to continue.
 		base, err := randomBase()
@@ -517,7 +520,7 @@ func (l *Log) nextEpoch(ctx context.Context, base string) (string, uint64, strin
 	}
 	var epoch uint64
 	last := ""
-	err := l.store.List(ctx, claimsDir, "", func(o ObjectInfo) error {
+	err := l.store.List(ctx, claimsDir, "", func(o bucket.ObjectInfo) error {
 		origin, ok := strings.CutSuffix(o.Key[len(claimsDir):], noteSuffix)
 		b, n, err := splitOrigin(origin)
 		if !ok || err != nil || base != "" && b != base {
@@ -528,7 +531,7 @@ func (l *Log) nextEpoch(ctx context.Context, base string) (string, uint64, strin
 		}
 		return nil
 	})
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, bucket.ErrDenied) {
 		err = nil // each claim is tried until one is free
 	}
 	if err != nil {
@@ -591,7 +594,7 @@ func (l *Log) fillWindow(ctx context.Context, p *part) error {
 	now := l.opts.hooks.now()
 	dir := "v1/" + l.origin + "/seg/"
 	var names []segName
-	err := l.store.List(ctx, dir, dir+hourPath(now.Add(-l.opts.DedupAge)), func(o ObjectInfo) error {
+	err := l.store.List(ctx, dir, dir+hourPath(now.Add(-l.opts.DedupAge)), func(o bucket.ObjectInfo) error {
 		if n, ok := parseSegKey(o.Key[len(dir):]); ok && n.first < p.header.First {
 			n.key = o.Key
 			names = append(names, n)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"sync"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 // ordered applies f to the values of in with several goroutines and yields the
@@ -55,9 +57,9 @@ func ordered[In, Out any](ctx context.Context, workers int, in iter.Seq[In], f f
 }
 
 // objects yields the objects under a prefix in order. *failed is the listing's error.
-func objects(ctx context.Context, store Store, prefix, after string, failed *error) iter.Seq[ObjectInfo] {
-	return func(yield func(ObjectInfo) bool) {
-		err := store.List(ctx, prefix, after, func(o ObjectInfo) error {
+func objects(ctx context.Context, store bucket.Store, prefix, after string, failed *error) iter.Seq[bucket.ObjectInfo] {
+	return func(yield func(bucket.ObjectInfo) bool) {
+		err := store.List(ctx, prefix, after, func(o bucket.ObjectInfo) error {
 			if !yield(o) {
 				return errStop
 			}

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 const (
@@ -98,7 +100,7 @@ func (r *Reader) newestCheckpoint(ctx context.Context, stream string) (Checkpoin
 	dir := checkpointDir(stream)
 	var key string
 	var size uint64
-	if err := r.store.List(ctx, dir, "", func(o ObjectInfo) error {
+	if err := r.store.List(ctx, dir, "", func(o bucket.ObjectInfo) error {
 		if n, ok := parseCheckpointKey(o.Key[len(dir):]); ok && n >= size {
 			key, size = o.Key, n
 		}

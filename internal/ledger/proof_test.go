@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 func proofEnv(t testing.TB, n int) (*env, *Reader, string) {
@@ -63,7 +65,7 @@ func TestFindEvent(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, places)
 	_, err = r.Entry(t.Context(), stream, 10)
-	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorIs(t, err, bucket.ErrNotFound)
 }
 
 func TestProveWithoutACheckpoint(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 var (
@@ -30,7 +32,7 @@ var (
 // process: sealed segments, then the durable entries of the write-ahead files.
 // It is safe for concurrent use.
 type Reader struct {
-	store  Store
+	store  bucket.Store
 	walDir string // "" without write-ahead files
 
 	mu      sync.Mutex
@@ -75,17 +77,17 @@ func OpenReader(dir string) (*Reader, error) {
 	}
 	switch {
 	case wal:
-		return NewReader(NewLocalStore(filepath.Join(dir, "store")), filepath.Join(dir, "wal")), nil
+		return NewReader(bucket.NewLocal(filepath.Join(dir, "store")), filepath.Join(dir, "wal")), nil
 	case store:
-		return NewReader(NewLocalStore(filepath.Join(dir, "store")), ""), nil
+		return NewReader(bucket.NewLocal(filepath.Join(dir, "store")), ""), nil
 	case bare:
-		return NewReader(NewLocalStore(dir), ""), nil
+		return NewReader(bucket.NewLocal(dir), ""), nil
 	}
 	return nil, fmt.Errorf("open ledger: %s: %w: neither wal, store nor v1 is in it", dir, ErrNoLedger)
 }
 
 // NewReader reads a store and, unless it is "", a folder of write-ahead files.
-func NewReader(store Store, walDir string) *Reader {
+func NewReader(store bucket.Store, walDir string) *Reader {
 	return &Reader{store: store, walDir: walDir, streams: map[string]*streamView{}}
 }
 
@@ -106,7 +108,7 @@ func (r *Reader) Close() error {
 // Streams returns the names of the ledger's streams, by base and epoch.
 func (r *Reader) Streams() ([]string, error) {
 	var out []string
-	err := r.store.List(context.Background(), claimsDir, "", func(o ObjectInfo) error {
+	err := r.store.List(context.Background(), claimsDir, "", func(o bucket.ObjectInfo) error {
 		if origin, ok := strings.CutSuffix(o.Key[len(claimsDir):], noteSuffix); ok {
 			if _, _, err := splitOrigin(origin); err == nil {
 				out = append(out, origin)
@@ -262,7 +264,7 @@ func (r *Reader) list(ctx context.Context, stream string) error {
 	r.mu.Unlock()
 	dir := "v1/" + stream + "/seg/"
 	var fresh []segName
-	err := r.store.List(ctx, dir, after, func(o ObjectInfo) error {
+	err := r.store.List(ctx, dir, after, func(o bucket.ObjectInfo) error {
 		if n, ok := parseSegKey(o.Key[len(dir):]); ok {
 			n.key, n.size = o.Key, o.Size
 			fresh = append(fresh, n)
@@ -484,7 +486,7 @@ func (r *Reader) Tail(ctx context.Context, stream string, n uint64, fn func(seq 
 	return r.Entries(ctx, stream, size-min(n, size), fn)
 }
 
-// Entry returns a copy of one entry's line; ErrNotFound if the stream is shorter.
+// Entry returns a copy of one entry's line; bucket.ErrNotFound if the stream is shorter.
 func (r *Reader) Entry(ctx context.Context, stream string, seq uint64) ([]byte, error) {
 	var out []byte
 	err := r.Entries(ctx, stream, seq, func(_ uint64, line []byte) error {
@@ -495,13 +497,13 @@ func (r *Reader) Entry(ctx context.Context, stream string, seq uint64) ([]byte, 
 		return nil, err
 	}
 	if out == nil {
-		return nil, fmt.Errorf("read ledger: %w: entry %d of %s", ErrNotFound, seq, stream)
+		return nil, fmt.Errorf("read ledger: %w: entry %d of %s", bucket.ErrNotFound, seq, stream)
 	}
 	return out, nil
 }
 
 // ContentOf returns the sealed content with that hex SHA-256 that came with an
-// entry; ErrNotFound if it is not there, for instance deleted.
+// entry; bucket.ErrNotFound if it is not there, for instance deleted.
 func (r *Reader) ContentOf(ctx context.Context, stream string, seq uint64, sha256hex string) ([]byte, error) {
 	sha, err := parseSHA(sha256hex)
 	if err != nil {
@@ -519,11 +521,11 @@ func (r *Reader) ContentOf(ctx context.Context, stream string, seq uint64, sha25
 			return r.sealedContent(ctx, stream, n, uint32(seq-n.first), sha)
 		}
 		c, err := r.walContent(stream, sha)
-		if err == nil || !errors.Is(err, ErrNotFound) && !errors.Is(err, errMoved) {
+		if err == nil || !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, errMoved) {
 			return c, err
 		}
 	}
-	return nil, fmt.Errorf("read content: %w", ErrNotFound)
+	return nil, fmt.Errorf("read content: %w", bucket.ErrNotFound)
 }
 
 func parseSHA(s string) (h Hash, err error) {
@@ -544,7 +546,7 @@ func (r *Reader) sealedContent(ctx context.Context, stream string, n segName, li
 			return r.fromContainer(ctx, "v1/"+stream+"/cnt/"+cntName(c, seg.first, seg.hour), int64(c.size), sha)
 		}
 	}
-	return nil, fmt.Errorf("read content: %w", ErrNotFound)
+	return nil, fmt.Errorf("read content: %w", bucket.ErrNotFound)
 }
 
 // fromContainer reads one content and checks its hash.
@@ -566,11 +568,11 @@ func (r *Reader) fromContainer(ctx context.Context, key string, size int64, sha 
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("read content: %w", ErrNotFound)
+	return nil, fmt.Errorf("read content: %w", bucket.ErrNotFound)
 }
 
 // readContainer reads a container's index.
-func readContainer(ctx context.Context, store Store, key string, size int64) (*container, error) {
+func readContainer(ctx context.Context, store bucket.Store, key string, size int64) (*container, error) {
 	if size < int64(cntTrailerLen) {
 		return nil, fmt.Errorf("%w: length", errContainer)
 	}
@@ -592,7 +594,7 @@ func readContainer(ctx context.Context, store Store, key string, size int64) (*c
 // walContent looks for a content in the stream's write-ahead files.
 func (r *Reader) walContent(stream string, sha Hash) ([]byte, error) {
 	if r.walDir == "" {
-		return nil, ErrNotFound
+		return nil, bucket.ErrNotFound
 	}
 	entries, err := os.ReadDir(r.walDir)
 	if err != nil {
@@ -603,11 +605,11 @@ func (r *Reader) walContent(stream string, sha Hash) ([]byte, error) {
 			continue
 		}
 		c, err := findInWAL(filepath.Join(r.walDir, e.Name()), stream, sha)
-		if err == nil || !errors.Is(err, ErrNotFound) {
+		if err == nil || !errors.Is(err, bucket.ErrNotFound) {
 			return c, err
 		}
 	}
-	return nil, ErrNotFound
+	return nil, bucket.ErrNotFound
 }
 
 func findInWAL(path, stream string, sha Hash) (found []byte, err error) {
@@ -624,12 +626,12 @@ func findInWAL(path, stream string, sha Hash) (found []byte, err error) {
 		return nil, fmt.Errorf("write-ahead file %s: %w", filepath.Base(path), err)
 	}
 	if stream != "" && wr.header.Origin != stream {
-		return nil, ErrNotFound
+		return nil, bucket.ErrNotFound
 	}
 	for {
 		e, err := wr.read()
 		if err != nil { // what follows is not whole, and not acknowledged
-			return nil, ErrNotFound
+			return nil, bucket.ErrNotFound
 		}
 		for _, c := range e.contents {
 			if sha256.Sum256(c) == sha {
@@ -648,7 +650,7 @@ func (r *Reader) Content(sha256hex string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c, err := r.walContent("", sha); err == nil || !errors.Is(err, ErrNotFound) && !errors.Is(err, errMoved) {
+	if c, err := r.walContent("", sha); err == nil || !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, errMoved) {
 		return c, err
 	}
 	streams, err := r.Streams()
@@ -656,9 +658,9 @@ func (r *Reader) Content(sha256hex string) ([]byte, error) {
 		return nil, err
 	}
 	for _, stream := range slices.Backward(streams) {
-		var found []ObjectInfo
+		var found []bucket.ObjectInfo
 		dir := "v1/" + stream + "/cnt/"
-		if err := r.store.List(ctx, dir, "", func(o ObjectInfo) error {
+		if err := r.store.List(ctx, dir, "", func(o bucket.ObjectInfo) error {
 			if _, _, ok := parseCntKey(o.Key[len(dir):]); ok {
 				found = append(found, o)
 			}
@@ -668,10 +670,10 @@ func (r *Reader) Content(sha256hex string) ([]byte, error) {
 		}
 		for _, o := range slices.Backward(found) {
 			c, err := r.fromContainer(ctx, o.Key, o.Size, sha)
-			if err == nil || !errors.Is(err, ErrNotFound) {
+			if err == nil || !errors.Is(err, bucket.ErrNotFound) {
 				return c, err
 			}
 		}
 	}
-	return nil, fmt.Errorf("read content: %w: %s", ErrNotFound, hex.EncodeToString(sha[:4])+"…")
+	return nil, fmt.Errorf("read content: %w: %s", bucket.ErrNotFound, hex.EncodeToString(sha[:4])+"…")
 }

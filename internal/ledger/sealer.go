@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 // sealer turns closed write-ahead files into objects, in order, and deletes
@@ -43,7 +46,6 @@ type sealer struct {
 }
 
 const (
-	maxPause    = 30 * time.Second
 	typeSegment = "application/zstd"
 	typeCipher  = "application/octet-stream"
 	typeNote    = "text/plain; charset=utf-8"
@@ -142,15 +144,25 @@ func (s *sealer) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			pause = min(max(2*pause, s.l.opts.hooks.retry), maxPause)
+			s.l.state(err)
+			pause = min(max(2*pause, s.l.opts.hooks.retry), s.l.opts.hooks.pause)
 			wait = pause
 		} else if wait == 0 {
+			s.l.state(nil)
 			pause = 0
 			continue
 		}
 		if !s.sleep(ctx, wait, err == nil) {
 			return
 		}
+	}
+}
+
+// state tells of a change between sealing and not.
+func (l *Log) state(err error) {
+	if failing := err != nil; l.opts.State != nil && failing != l.failing {
+		l.failing = failing
+		l.opts.State(err)
 	}
 }
 
@@ -202,7 +214,7 @@ func (s *sealer) sealPart(ctx context.Context, p *part) error {
 type upload struct {
 	key  string
 	body []byte
-	opts PutOptions
+	opts bucket.PutOptions
 	// same says whether other bytes under the key mean the same; nil: never.
 	same func(stored []byte) bool
 }
@@ -217,7 +229,7 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 	}
 	b := newSegBuilder(first, s.prev, p.header.Hour)
 	prev := s.prev
-	var newest time.Time
+	newest := map[string]time.Time{} // event of each class
 	containers := map[string]*cntBuilder{}
 	byClass := map[string][]contentRef{}
 	r, err := scanPart(p.file, func(e *walEntry) error {
@@ -231,14 +243,12 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		leaf := sha256.Sum256(e.leafed)
 		b.add(e.line, leaf)
 		prev = leaf
-		if e.time.After(newest) {
-			newest = e.time
+		class := e.class
+		if class == "" {
+			class = DefaultClass
 		}
+		newest[class] = maxTime(newest[class], e.time)
 		for _, c := range e.contents {
-			class := e.class
-			if class == "" {
-				class = "default"
-			}
 			if containers[class] == nil {
 				containers[class] = newCntBuilder(class)
 			}
@@ -256,11 +266,16 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		return nil, nil, fmt.Errorf("%w: %d entries instead of %d, read up to offset %d", ErrDamaged, len(b.leaves), p.count(), r.good)
 	}
 
+	// Each container as long as its class, the segment as long as the longest.
 	retain := func(class string) time.Time {
 		if l.opts.Retention == nil {
 			return time.Time{}
 		}
-		return l.opts.Retention(class, maxTime(newest, l.opts.hooks.now()))
+		return l.opts.Retention(class, maxTime(newest[class], l.opts.hooks.now()))
+	}
+	var longest time.Time
+	for class := range newest {
+		longest = maxTime(longest, retain(class))
 	}
 	dir := "v1/" + l.origin + "/"
 	classes := make([]string, 0, len(containers))
@@ -275,7 +290,7 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		refs = append(refs, ref)
 		objects = append(objects, upload{
 			key: dir + "cnt/" + cntName(ref, first, p.header.Hour), body: body,
-			opts: PutOptions{ContentType: typeCipher, RetainUntil: retain(class)},
+			opts: bucket.PutOptions{ContentType: typeCipher, RetainUntil: retain(class)},
 		})
 		for _, r := range byClass[class] {
 			r.container = uint16(i)
@@ -287,7 +302,7 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 	key := dir + "seg/" + b.name()
 	objects = append(objects, upload{
 		key: key, body: b.finish(refs),
-		opts: PutOptions{ContentType: typeSegment, RetainUntil: retain("")},
+		opts: bucket.PutOptions{ContentType: typeSegment, RetainUntil: longest},
 		same: func(stored []byte) bool { return sameSegment(stored, leaves) },
 	})
 	return objects, leaves, nil
@@ -320,22 +335,29 @@ func sameSegment(stored []byte, leaves []Hash) bool {
 
 // store puts an object and reads it back.
 func (s *sealer) store(ctx context.Context, o upload) error {
-	ctx, cancel := context.WithTimeout(ctx, s.l.opts.StoreTimeout)
+	// Put, read back, and a second for each MiB of either.
+	ctx, cancel := context.WithTimeout(ctx, s.l.opts.StoreTimeout+2*time.Second*time.Duration(len(o.body)>>20))
 	defer cancel()
 	err := s.l.store.Put(ctx, o.key, o.body, o.opts)
-	exists := errors.Is(err, ErrExists)
+	if errors.Is(err, bucket.ErrUnread) {
+		// A writer that may not read tries again what it put before the answer got
+		// lost: the name holds the bytes' hash or, of a checkpoint, a size that no
+		// other writer of this stream signs. The verifier reads it.
+		return nil
+	}
+	exists := errors.Is(err, bucket.ErrExists)
 	if err != nil && !exists {
 		return err
 	}
 	got, gerr := s.l.store.Get(ctx, o.key, max(int64(len(o.body)), maxSegFile))
 	switch {
-	case errors.Is(gerr, ErrDenied) && !exists:
+	case errors.Is(gerr, bucket.ErrDenied) && !exists:
 		// A writer that may not read: the size is all it can check.
 		info, err := s.l.store.Stat(ctx, o.key)
 		if err == nil && info.Size != int64(len(o.body)) {
 			err = fmt.Errorf("stored object has %d bytes instead of %d", info.Size, len(o.body))
 		}
-		if errors.Is(err, ErrDenied) {
+		if errors.Is(err, bucket.ErrDenied) {
 			err = nil
 		}
 		return err
@@ -375,7 +397,7 @@ func (s *sealer) checkpoint(ctx context.Context, n int) error {
 		}
 		freed += p.size
 	}
-	if err := syncDir(l.walDir()); err != nil {
+	if err := durable.SyncDir(l.walDir()); err != nil {
 		l.failed("delete write-ahead file", err)
 	}
 	s.drop(n, c.Size, freed)
@@ -416,10 +438,7 @@ func (l *Log) putCheckpoint(ctx context.Context, c Checkpoint, hour time.Time) (
 		return nil, err
 	}
 	key := checkpointKey(l.origin, hour, c.Size)
-	o := upload{key: key, body: msg, opts: PutOptions{ContentType: typeNote}}
-	if l.opts.Retention != nil {
-		o.opts.RetainUntil = l.opts.Retention("", l.opts.hooks.now())
-	}
+	o := upload{key: key, body: msg, opts: bucket.PutOptions{ContentType: typeNote, RetainUntil: l.retainUntil("")}}
 	// A signer that is not deterministic signs anew after a crash.
 	o.same = func(stored []byte) bool {
 		got, err := ParseCheckpoint(stored, l.verifiers)
@@ -432,6 +451,14 @@ func (l *Log) putCheckpoint(ctx context.Context, c Checkpoint, hour time.Time) (
 	}
 	l.stat.ok("store checkpoint")
 	return msg, nil
+}
+
+// retainUntil is until when something of a class that is written now is retained.
+func (l *Log) retainUntil(class string) time.Time {
+	if l.opts.Retention == nil {
+		return time.Time{}
+	}
+	return l.opts.Retention(class, l.opts.hooks.now())
 }
 
 // witness gives a checkpoint to every witness.
@@ -480,7 +507,7 @@ func (s *sealer) backfill(ctx context.Context) error {
 		return nil
 	}
 	dir := "v1/" + l.origin + "/cp/"
-	err := l.store.List(ctx, dir, "", func(o ObjectInfo) error {
+	err := l.store.List(ctx, dir, "", func(o bucket.ObjectInfo) error {
 		size, ok := parseCheckpointKey(o.Key[len(dir):])
 		if !ok || size <= low || size > s.tree.size && size > l.start {
 			return nil
@@ -500,7 +527,7 @@ func (s *sealer) backfill(ctx context.Context) error {
 		}
 		return nil
 	})
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, bucket.ErrDenied) {
 		l.log.Warn("The store can't be listed: older checkpoints are not given to the witnesses again", zap.Error(err))
 		return nil
 	}

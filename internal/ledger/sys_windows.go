@@ -34,6 +34,3 @@ func unlinked(*os.File) (bool, error) { return false, nil }
 func diskFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
-
-// syncDir does nothing: folders can't be synced there.
-func syncDir(string) error { return nil }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 // Verdict is what a verification found of one question.
@@ -58,6 +60,7 @@ const (
 	KindWAL           = "write-ahead"        // a write-ahead file that is damaged or contradicts the segments
 	KindState         = "state"              // a state file of the writer that is damaged
 	KindUncovered     = "uncovered-tail"     // completeness: entries under no checkpoint yet
+	KindOverwritten   = "overwritten"        // an object of the store was written again or hidden; the first version counts
 	KindTorn          = "torn-tail"          // completeness: an entry that was not written whole
 	KindPendingNotice = "pending"            // completeness: a checkpoint that is not witnessed yet
 )
@@ -65,7 +68,7 @@ const (
 // causes orders the kinds at one place: what causes others comes first.
 var causes = []string{
 	KindClaim, KindKey, KindSegment, KindMissing, KindOverlap, KindEntry, KindChain, KindNoContent, KindContent, KindCheckpoint,
-	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindNoStream, KindForeign,
+	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindNoStream, KindForeign, KindOverwritten,
 }
 
 // Problem is one finding and its place.
@@ -134,7 +137,7 @@ type VerifyOptions struct {
 	// Dir is a ledger's folder, or the folder of its store alone. Or else Store
 	// and, if they are there, the folder of the write-ahead files.
 	Dir    string
-	Store  Store
+	Store  bucket.Store
 	WALDir string
 	// PublicKeys are the verifier keys that may have signed. Without any, the
 	// ledger's own claims are believed, and integrity is at best unchecked.
@@ -189,7 +192,7 @@ func Verify(ctx context.Context, opts VerifyOptions) (*Report, error) {
 
 type verifier struct {
 	opts   VerifyOptions
-	store  Store
+	store  bucket.Store
 	walDir string
 
 	total   int64
@@ -404,9 +407,15 @@ func readWalHeader(path string) (h walHeader, err error) {
 // scan lists the whole store once: streams, foreign objects, bytes.
 func (v *verifier) scan(ctx context.Context) error {
 	classes := map[string]map[string]bool{}
-	err := v.store.List(ctx, "", "", func(o ObjectInfo) error {
+	err := v.store.List(ctx, "", "", func(o bucket.ObjectInfo) error {
 		v.total += o.Size
+		if strings.HasPrefix(o.Key, bucket.ProbeDir) {
+			return nil
+		}
 		origin, kind, rest, ok := splitKey(o.Key)
+		if o.Overwritten > 0 {
+			v.problem(KindOverwritten, o.Key, origin, nil, "%d later versions or delete markers lie over it; its first version was verified", o.Overwritten)
+		}
 		if !ok {
 			v.problem(KindForeign, o.Key, "", nil, "no object of the ledger has such a name")
 			return nil
@@ -664,7 +673,7 @@ func (v *verifier) checkContainers(ctx context.Context, s *streamCheck, seg *seg
 		every := v.opts.ContentEvery
 		whole := every == 1 || every > 1 && int(binary.BigEndian.Uint16(c.hash[:])) < 1<<16/every
 		info, err := v.store.Stat(ctx, key)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, bucket.ErrNotFound) {
 			v.contentsMissing.Add(uint64(c.items))
 			if !v.opts.MissingContent {
 				fail(KindNoContent, first, "the container of %d contents is not there", c.items)
@@ -998,14 +1007,14 @@ func (v *verifier) report(took time.Duration) *Report {
 
 // listed is a pull cursor over a listing.
 type listed struct {
-	next func() (ObjectInfo, bool)
+	next func() (bucket.ObjectInfo, bool)
 	stop func()
-	cur  ObjectInfo
+	cur  bucket.ObjectInfo
 	ok   bool
 	err  error
 }
 
-func newListed(ctx context.Context, store Store, prefix string) *listed {
+func newListed(ctx context.Context, store bucket.Store, prefix string) *listed {
 	l := &listed{}
 	l.next, l.stop = iter.Pull(objects(ctx, store, prefix, "", &l.err))
 	l.advance()

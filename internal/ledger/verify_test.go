@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 func (e *env) verify(t testing.TB, change ...func(*VerifyOptions)) *Report {
@@ -186,8 +188,8 @@ func TestVerifyNotPossible(t *testing.T) {
 		"no folder":   {VerifyOptions{Dir: filepath.Join(e.dir, "none")}, "no ledger here"},
 		"empty":       {VerifyOptions{Dir: t.TempDir()}, "no ledger here"},
 		"nothing":     {VerifyOptions{}, "neither Dir nor Store"},
-		"empty store": {VerifyOptions{Store: NewLocalStore(t.TempDir())}, "no ledger here"},
-		"key":         {VerifyOptions{Store: NewLocalStore(t.TempDir()), PublicKeys: []string{"x"}}, "must be name+hash+base64"},
+		"empty store": {VerifyOptions{Store: bucket.NewLocal(t.TempDir())}, "no ledger here"},
+		"key":         {VerifyOptions{Store: bucket.NewLocal(t.TempDir()), PublicKeys: []string{"x"}}, "must be name+hash+base64"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Verify(t.Context(), tc.opts)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 // ErrStale is returned by a witness that holds a later checkpoint of the stream.
@@ -58,7 +60,7 @@ func NewFileWitness(path string) (*FileWitness, error) {
 }
 
 func (w *FileWitness) open() error {
-	if err := mkdirSync(filepath.Dir(w.path)); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(w.path)); err != nil {
 		return fmt.Errorf("witness file: %w", err)
 	}
 	f, err := os.OpenFile(w.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
@@ -84,7 +86,7 @@ func (w *FileWitness) open() error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(w.path))
+		err = durable.SyncDir(filepath.Dir(w.path))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("witness file: %w", err), f.Close())

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 const (
@@ -387,19 +389,5 @@ func writeNew(path, text string, mode fs.FileMode) error {
 	if err := os.Link(tmp.Name(), path); err != nil {
 		return fmt.Errorf("write key: %w", err)
 	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders can't be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder %s: %w", dir, err)
-	}
-	return nil
+	return durable.SyncDir(dir)
 }

@@ -1,4 +1,4 @@
-package ledger
+package bucket
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLocalStore(t *testing.T) {
-	s := NewLocalStore(filepath.Join(t.TempDir(), "store"))
+func TestLocal(t *testing.T) {
+	s := NewLocal(filepath.Join(t.TempDir(), "store"))
 	ctx := t.Context()
 	require.NoError(t, s.List(ctx, "", "", func(ObjectInfo) error { return errors.New("nothing is there") }))
 	require.NoError(t, s.Put(ctx, "v1/a/b", []byte("body"), PutOptions{}))
@@ -55,8 +55,8 @@ func TestLocalStore(t *testing.T) {
 	require.ErrorIs(t, s.Put(done, "v1/x", nil, PutOptions{}), context.Canceled)
 }
 
-func TestLocalStoreListsInTheOrderOfKeys(t *testing.T) {
-	s := NewLocalStore(t.TempDir())
+func TestLocalListsInTheOrderOfKeys(t *testing.T) {
+	s := NewLocal(t.TempDir())
 	want := []string{"a", "a-b", "a.b", "b/a", "b/b/c", "b0/x", "c"}
 	for _, k := range want {
 		require.NoError(t, s.Put(t.Context(), k, nil, PutOptions{}))
@@ -75,7 +75,7 @@ func TestLocalStoreListsInTheOrderOfKeys(t *testing.T) {
 	require.ErrorIs(t, s.List(t.Context(), "", "", func(ObjectInfo) error { return io.ErrClosedPipe }), io.ErrClosedPipe)
 }
 
-func TestLocalStoreRemovesWhatACrashLeft(t *testing.T) {
+func TestLocalRemovesWhatACrashLeft(t *testing.T) {
 	root := t.TempDir()
 	tmp := filepath.Join(root, tempDir)
 	require.NoError(t, os.MkdirAll(tmp, 0o700))
@@ -85,60 +85,9 @@ func TestLocalStoreRemovesWhatACrashLeft(t *testing.T) {
 		at := time.Now().Add(-age)
 		require.NoError(t, os.Chtimes(path, at, at))
 	}
-	require.NoError(t, NewLocalStore(root).Put(t.Context(), "a", nil, PutOptions{}))
+	require.NoError(t, NewLocal(root).Put(t.Context(), "a", nil, PutOptions{}))
 	entries, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, "new", entries[0].Name())
-}
-
-func TestFileWitness(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "w", "checkpoints")
-	k := newKey(t, "test")
-	note := func(origin string, size uint64, root byte) []byte {
-		msg, err := signCheckpoint(Checkpoint{Origin: origin, Size: size, Root: Hash{root}}, k.signer)
-		require.NoError(t, err)
-		return msg
-	}
-	w, err := NewFileWitness(path)
-	require.NoError(t, err)
-	ctx := t.Context()
-	last := func(w *FileWitness, origin string) uint64 {
-		n, err := w.Last(ctx, origin)
-		require.NoError(t, err)
-		return n
-	}
-	require.Zero(t, last(w, "a/1"))
-	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)))
-	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)), "the newest again")
-	require.ErrorIs(t, w.Add(ctx, note("a/1", 5, 2)), ErrStale)
-	require.ErrorIs(t, w.Add(ctx, note("a/1", 4, 1)), ErrStale)
-	require.NoError(t, w.Add(ctx, note("b/1", 3, 1)))
-	require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
-	require.Error(t, w.Add(ctx, []byte("no note")))
-	require.Error(t, w.Add(ctx, []byte("a\nb\nc\n\n— x y\n")))
-	require.NoError(t, w.Close())
-	whole, err := os.ReadFile(path)
-	require.NoError(t, err)
-
-	// Whatever a crash leaves of the last note is cut off, the others stay.
-	for n := len(whole); n > len(whole)-200; n-- {
-		require.NoError(t, os.WriteFile(path, whole[:n], 0o600))
-		w, err := NewFileWitness(path)
-		require.NoError(t, err)
-		require.Equal(t, uint64(3), last(w, "b/1"))
-		want := uint64(5)
-		if n == len(whole) {
-			want = 6
-		}
-		require.Equal(t, want, last(w, "a/1"), "cut at %d", n)
-		require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
-		require.NoError(t, w.Close())
-		got, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.Equal(t, whole, got)
-		if n < len(whole)-150 {
-			break
-		}
-	}
 }

@@ -132,7 +132,7 @@ type evidence struct {
 	keysFrom  []string
 	witnesses []string
 	missing   []ledger.Problem // what ought to be there and is not
-	at        places // of the index
+	at        places           // of the index
 }
 
 func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, error) {

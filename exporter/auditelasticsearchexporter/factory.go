@@ -29,8 +29,10 @@ func NewFactory() exporter.Factory {
 }
 
 func createDefaultConfig() component.Config {
+	client := esclient.Default()
+	client.ClientConfig.Endpoint = defaultEndpoint
 	return &Config{
-		Client: esclient.Default(), Ledger: defaultLedger,
+		Client: client, Ledger: defaultLedger,
 		Index:        IndexConfig{Prefix: elasticsearch.DefaultPrefix, ManageTemplate: true},
 		PollInterval: time.Second, BatchSize: index.DefaultBatchEntries, Concurrency: elasticsearch.DefaultConcurrency,
 	}

@@ -35,6 +35,10 @@
 // nothing is left to change. A writer that is alone needs none of this; it
 // registers its streams before it writes and reads who else has after it wrote.
 //
+// They are looked for on the day of the record and the days beside it. Twins
+// whose times lie further apart are not joined, unless one between them joins
+// all; SQLite's index joins those too.
+//
 // An event whose observations lie on several days moves to the day of its
 // merge: it is written there first and removed from the other day then. What
 // a crash between leaves is found by the days of its entries.

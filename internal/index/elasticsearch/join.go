@@ -2,8 +2,14 @@ package elasticsearch
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"math"
+	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,7 +30,7 @@ const termsPerSearch = 5000
 // are looked for on the days of the batch and the days beside.
 func (t *taking) join(ctx context.Context) error {
 	days := map[time.Time]bool{}
-	var events, responses []string
+	var events, responses, all []string
 	for _, w := range t.work {
 		if w.day.IsZero() {
 			continue // expired
@@ -63,10 +69,10 @@ func (t *taking) join(ctx context.Context) error {
 			return err
 		}
 		for _, r := range double {
-			t.responses[r] = true
+			all = append(all, r)
 		}
 	}
-	return t.s.joinResponses(ctx, t.responses)
+	return t.joins.run(ctx, all...)
 }
 
 // doubles returns those of the values that several documents have.
@@ -120,6 +126,9 @@ func (s *Store) one(ctx context.Context, event uuid.UUID) error {
 		if err := s.carryOut(ctx, c); err != nil {
 			return err
 		}
+		if err := s.refresh(ctx, c.indices()); err != nil {
+			return err
+		}
 	}
 	return errBusy
 }
@@ -128,15 +137,76 @@ func readable(copies []found) []found {
 	return slices.DeleteFunc(slices.Clone(copies), func(f found) bool { return len(f.doc.entries) == 0 })
 }
 
-// joinResponses brings the documents of response ids into the state that their
-// entries make: the primary with all entries, its twins parked, others alone.
-// It ends when a look at them finds nothing to change.
-func (s *Store) joinResponses(ctx context.Context, responses map[string]bool) error {
-	var left []string
-	for r := range responses {
-		left = append(left, r)
+// joins are the response ids whose documents have to be brought in order. They
+// are written down before anything is changed that leads to them: what a crash
+// leaves half done does not show by the documents of the batch alone.
+type joins struct {
+	s      *Store
+	stream string
+	from   uint64 // the batch's first entry
+
+	mu      sync.Mutex
+	noted   []string
+	written int
+}
+
+// dropped stands for a batch where a stream is removed.
+const dropped = math.MaxUint64
+
+type joinsNote struct {
+	From      uint64   `json:"from"`
+	Responses []string `json:"responses"`
+}
+
+func (j *joins) id() string {
+	sum := sha256.Sum256([]byte(j.stream))
+	return "joins-" + hex.EncodeToString(sum[:])
+}
+
+// load reads what was written down when the same batch was taken before.
+func (j *joins) load(ctx context.Context) error {
+	docs, err := j.s.get(ctx, []documentID{{j.s.names.state(), j.id()}})
+	if err != nil || len(docs) == 0 {
+		return err
 	}
+	var n joinsNote
+	if err := json.Unmarshal(docs[0].source, &n); err != nil {
+		return fmt.Errorf("%w: its joins: %w", index.ErrCorrupt, err)
+	}
+	if n.From == j.from {
+		j.noted, j.written = n.Responses, len(n.Responses)
+	}
+	return nil
+}
+
+// note writes response ids down. An empty one is none.
+func (j *joins) note(ctx context.Context, responses ...string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range responses {
+		if r != "" && !slices.Contains(j.noted, r) {
+			j.noted = append(j.noted, r)
+		}
+	}
+	if len(j.noted) == j.written {
+		return nil
+	}
+	path := "/" + j.s.names.state() + "/_doc/" + j.id()
+	if err := j.s.call(ctx, http.MethodPut, path, joinsNote{j.from, j.noted}, nil); err != nil {
+		return fmt.Errorf("noting %d response ids: %w", len(j.noted), err)
+	}
+	j.written = len(j.noted)
+	return nil
+}
+
+// run brings the documents of all noted response ids, and of more, into the
+// state that their entries make: the primary with all entries, its twins parked,
+// others alone. It ends when a look at them finds nothing to change.
+func (j *joins) run(ctx context.Context, more ...string) error {
+	s := j.s
+	left := slices.Concat(j.noted, more)
 	slices.Sort(left)
+	left = slices.Compact(left)
 	rounds := map[string]int{}
 	for len(left) > 0 {
 		response := left[0]
@@ -155,14 +225,18 @@ func (s *Store) joinResponses(ctx context.Context, responses map[string]bool) er
 		if c.empty() {
 			continue
 		}
+		if len(others) > 0 {
+			if err := j.note(ctx, append(others, response)...); err != nil {
+				return err
+			}
+		}
 		if err := s.carryOut(ctx, c); err != nil {
 			return err
 		}
 		if err := s.refresh(ctx, c.indices()); err != nil {
 			return err
 		}
-		left = append(left, response)
-		for _, r := range others {
+		for _, r := range append(others, response) {
 			if !slices.Contains(left, r) {
 				left = append(left, r)
 			}

@@ -114,6 +114,13 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 	}); err != nil {
 		return err
 	}
+	j := &joins{s: s, stream: name, from: dropped}
+	if err := j.load(ctx); err != nil {
+		return err
+	}
+	if err := j.run(ctx); err != nil {
+		return err
+	}
 	all := []string{s.names.days(), s.names.parked(), s.names.dead()}
 	stuck := 0
 	for {
@@ -133,7 +140,7 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 		if stuck++; stuck > maxRounds+1 {
 			return errBusy
 		}
-		moved, err := s.dropFrom(ctx, name, a.Hits.Hits)
+		moved, err := s.dropFrom(ctx, j, a.Hits.Hits)
 		if err != nil {
 			return err
 		}
@@ -150,9 +157,9 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 
 // dropFrom removes the entries of a stream from documents. It says whether any
 // could be changed.
-func (s *Store) dropFrom(ctx context.Context, name string, hits []hit) (bool, error) {
+func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit) (bool, error) {
 	c := &changes{}
-	responses := map[string]bool{}
+	var responses []string
 	for _, h := range hits {
 		at := version{h.SeqNo, h.Term}
 		cp := found{stored: stored{h.Index, h.ID, at, h.Source}}
@@ -163,9 +170,9 @@ func (s *Store) dropFrom(ctx context.Context, name string, hits []hit) (bool, er
 			continue
 		}
 		cp.doc = doc
-		responses[doc.response()] = true
+		responses = append(responses, doc.response())
 		left := slices.DeleteFunc(slices.Clone(doc.entries), func(e index.Parsed) bool {
-			return e.Stream == name || e.Record.EventID != doc.event
+			return e.Stream == j.stream || e.Record.EventID != doc.event
 		})
 		if len(left) == 0 {
 			c.removals = append(c.removals, &item{index: h.Index, id: h.ID, at: &at})
@@ -176,8 +183,11 @@ func (s *Store) dropFrom(ctx context.Context, name string, hits []hit) (bool, er
 		if doc.role == parked {
 			d.head, d.time = doc.head, doc.time
 		}
-		responses[d.response()] = true
+		responses = append(responses, d.response())
 		c.settle(s.names, d, []found{cp})
+	}
+	if err := j.note(ctx, responses...); err != nil {
+		return false, err
 	}
 	if err := s.carryOut(ctx, c); err != nil {
 		return false, err
@@ -186,5 +196,5 @@ func (s *Store) dropFrom(ctx context.Context, name string, hits []hit) (bool, er
 		return false, err
 	}
 	conflicts := c.conflicted()
-	return len(conflicts) < len(hits), s.joinResponses(ctx, responses)
+	return len(conflicts) < len(hits), j.run(ctx)
 }

@@ -206,7 +206,10 @@ func (s *Store) apply(ctx context.Context, b index.Batch) (index.Applied, error)
 			return applied, err
 		}
 	}
-	t := newTaking(s, b.Stream, st.horizon())
+	t := newTaking(s, b, st.horizon())
+	if err := t.joins.load(ctx); err != nil {
+		return applied, err
+	}
 	if err := t.read(ctx, b); err != nil {
 		return applied, err
 	}
@@ -293,11 +296,10 @@ type taking struct {
 	expired    int
 	work       []*pending
 
+	joins joins
+
 	mu      sync.Mutex
 	touched map[string]bool // indices written to
-	// responses have to be looked at again, whoever has them: of documents that
-	// were joined before.
-	responses map[string]bool
 }
 
 // pending is what a batch tells of one event.
@@ -313,8 +315,11 @@ type pending struct {
 	day      time.Time
 }
 
-func newTaking(s *Store, stream string, horizon int64) *taking {
-	return &taking{s: s, stream: stream, horizon: horizon, touched: map[string]bool{}, responses: map[string]bool{}}
+func newTaking(s *Store, b index.Batch, horizon int64) *taking {
+	return &taking{
+		s: s, stream: b.Stream, horizon: horizon, touched: map[string]bool{},
+		joins: joins{s: s, stream: b.Stream, from: b.Lines[0].Seq},
+	}
 }
 
 // perWorker is how many lines are worth a goroutine.
@@ -456,12 +461,18 @@ func (t *taking) putEvents(ctx context.Context, work []*pending) error {
 			return err
 		}
 		c := &changes{}
+		var responses []string
 		for _, w := range work {
-			if !t.plan(w, found[w.event], c) {
+			taken, rejoin := t.plan(w, found[w.event], c)
+			responses = append(responses, rejoin...)
+			if !taken {
 				t.mu.Lock()
 				t.expired += len(w.entries)
 				t.mu.Unlock()
 			}
+		}
+		if err := t.joins.note(ctx, responses...); err != nil {
+			return err
 		}
 		if err := t.s.carryOut(ctx, c); err != nil {
 			return err
@@ -502,28 +513,27 @@ func daysOf(entries []index.Parsed) []time.Time {
 	return days
 }
 
-// plan says what to write for an event. It returns false when the event is too
-// old to be taken.
-func (t *taking) plan(w *pending, copies []found, c *changes) bool {
+// plan says what to write for an event. taken is false when the event is too old
+// to be taken. rejoin are the response ids whose documents have to be looked at
+// because this one had it, or is joined with others.
+func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, rejoin []string) {
 	var d document
 	if len(copies) == 0 {
 		d = newDocument(w.event, slices.Clone(w.entries))
 		if d.time < t.horizon {
-			return false
+			return false, nil
 		}
 	} else {
 		d = gather(w.event, copies, w.entries)
-		for _, cp := range copies {
-			if cp.doc.role == parked || cp.doc.joined() {
-				t.mu.Lock()
-				t.responses[cp.doc.response()] = true
-				t.mu.Unlock()
-			}
-		}
 	}
 	w.response, w.day = d.response(), dayOf(d.record.Timestamp)
+	for _, cp := range copies {
+		if before := cp.doc.response(); before != w.response || cp.doc.role == parked || cp.doc.joined() {
+			rejoin = append(rejoin, before, w.response)
+		}
+	}
 	c.settle(t.s.names, d, copies)
-	return true
+	return true, rejoin
 }
 
 // found is a document that is there.

@@ -281,7 +281,9 @@ func (s *Server) Prefix(tb testing.TB) string {
 		if len(names) > 0 {
 			s.Do(tb, http.MethodDelete, "/"+strings.Join(names, ","), nil, nil)
 		}
-		s.Do(tb, http.MethodDelete, "/_index_template/"+prefix+"*", nil, nil)
+		if status, b := s.try(tb, http.MethodDelete, "/_index_template/"+prefix+"*", nil); status > 299 && status != http.StatusNotFound {
+			tb.Errorf("removing the test's index template: %d\n%s", status, b)
+		}
 	})
 	return prefix
 }
@@ -289,6 +291,19 @@ func (s *Server) Prefix(tb testing.TB) string {
 // Do sends a request as the superuser and decodes the answer, which has to be a
 // success, into out unless that is nil.
 func (s *Server) Do(tb testing.TB, method, path string, body, out any) {
+	tb.Helper()
+	status, b := s.try(tb, method, path, body)
+	if status > 299 {
+		tb.Fatalf("%s %s: %d\n%s", method, path, status, b)
+	}
+	if out != nil {
+		if err := json.Unmarshal(b, out); err != nil {
+			tb.Fatalf("%s %s: %v\n%s", method, path, err, b)
+		}
+	}
+}
+
+func (s *Server) try(tb testing.TB, method, path string, body any) (int, []byte) {
 	tb.Helper()
 	var reader io.Reader
 	if raw, ok := body.(string); ok {
@@ -320,12 +335,5 @@ func (s *Server) Do(tb testing.TB, method, path string, body, out any) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if resp.StatusCode > 299 {
-		tb.Fatalf("%s %s: %s\n%s", method, path, resp.Status, b)
-	}
-	if out != nil {
-		if err := json.Unmarshal(b, out); err != nil {
-			tb.Fatalf("%s %s: %v\n%s", method, path, err, b)
-		}
-	}
+	return resp.StatusCode, b
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
+	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/esclient"
 )
 
 const (
@@ -25,13 +28,17 @@ const (
 // location says where things are.
 type location struct {
 	data, config string
+	// elastic asks for the index in Elasticsearch where a configuration has both.
+	elastic bool
 }
 
 func (l *location) flags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&l.data, "data", "", "data `folder` (default $"+dataEnv+" or "+defaultData+")")
 	f.StringVar(&l.config, "config", "", "collector configuration `file` to take the places of ledger and index from")
+	f.BoolVar(&l.elastic, "elasticsearch", false, "use the index in Elasticsearch, where --config has that and one in SQLite")
 	root.MarkFlagsMutuallyExclusive("data", "config")
+	root.MarkFlagsMutuallyExclusive("data", "elasticsearch")
 	complete(root.MarkPersistentFlagDirname("data"))
 	complete(root.MarkPersistentFlagFilename("config", "yaml", "yml"))
 }
@@ -47,7 +54,8 @@ func complete(err error) {
 // places are the files of one audit trail.
 type places struct {
 	ledger  string // folder
-	index   string // database file
+	index   string // database file, "" when elastic is set
+	elastic *elasticConfig
 	keys    string // folder
 	witness []string
 	// retentionDays of the index, 0 keeps records.
@@ -55,8 +63,11 @@ type places struct {
 }
 
 func (l *location) find(ctx context.Context) (places, error) {
+	if l.elastic && l.config == "" {
+		return places{}, errors.New("--elasticsearch: --config must name the configuration that says where it is")
+	}
 	if l.config != "" {
-		p, err := placesOfConfig(ctx, l.config)
+		p, err := placesOfConfig(ctx, l.config, l.elastic)
 		if err != nil {
 			return p, fmt.Errorf("--config %s: %w", l.config, err)
 		}
@@ -99,9 +110,21 @@ type sqliteConfig struct {
 	RetentionDays int    `mapstructure:"retention_days"`
 }
 
+// elasticConfig are the keys of audit_elasticsearch that the command needs.
+type elasticConfig struct {
+	Client esclient.Config `mapstructure:",squash"`
+	Ledger string          `mapstructure:"ledger"`
+	Index  struct {
+		Prefix         string `mapstructure:"prefix"`
+		Replicas       *int   `mapstructure:"replicas"`
+		ManageTemplate bool   `mapstructure:"manage_template"`
+	} `mapstructure:"index"`
+	RetentionDays int `mapstructure:"retention_days"`
+}
+
 // placesOfConfig reads a collector configuration as the collector does. Paths
 // that are relative are relative to the working folder, as they are there.
-func placesOfConfig(ctx context.Context, file string) (places, error) {
+func placesOfConfig(ctx context.Context, file string, elastic bool) (places, error) {
 	resolver, err := confmap.NewResolver(confmap.ResolverSettings{
 		URIs:              []string{"file:" + file},
 		ProviderFactories: []confmap.ProviderFactory{confmap.NewProviderFactory(newFileProvider), confmap.NewProviderFactory(newEnvProvider)},
@@ -124,11 +147,22 @@ func placesOfConfig(ctx context.Context, file string) (places, error) {
 	if err != nil {
 		return places{}, err
 	}
-	if !hasLedger && !hasIndex {
-		return places{}, errors.New("it has neither an audit_ledger nor an audit_sqlite exporter")
+	ec := elasticConfig{Client: esclient.Default(), Ledger: lc.Directory}
+	ec.Client.ClientConfig.Endpoint = "http://127.0.0.1:9200"
+	ec.Index.Prefix, ec.Index.ManageTemplate = elasticsearch.DefaultPrefix, true
+	hasElastic, err := readExporter(conf, "audit_elasticsearch", &ec)
+	if err != nil {
+		return places{}, err
 	}
-	if !hasLedger {
+	switch {
+	case !hasLedger && !hasIndex && !hasElastic:
+		return places{}, errors.New("it has no audit_ledger, audit_sqlite or audit_elasticsearch exporter")
+	case elastic && !hasElastic:
+		return places{}, errors.New("--elasticsearch: it has no audit_elasticsearch exporter")
+	case !hasLedger && hasIndex && !elastic:
 		lc.Directory = sc.Ledger
+	case !hasLedger && hasElastic:
+		lc.Directory = ec.Ledger
 	}
 	p := placesBeside(lc.Directory, databaseFile(sc.Path))
 	if lc.Keys.Directory != "" {
@@ -138,6 +172,12 @@ func placesOfConfig(ctx context.Context, file string) (places, error) {
 		p.witness = lc.Witness.Files
 	}
 	p.retentionDays = sc.RetentionDays
+	if hasElastic && (elastic || !hasIndex) {
+		if err := confmap.Validate(&ec.Client); err != nil {
+			return places{}, fmt.Errorf("audit_elasticsearch: %w", err)
+		}
+		p.index, p.elastic, p.retentionDays = "", &ec, ec.RetentionDays
+	}
 	return p, nil
 }
 

@@ -15,7 +15,6 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
-	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 )
 
 var (
@@ -101,18 +100,6 @@ func parseDate(s string, end bool) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("must be a date such as 2026-11-24 or 2026-11-24T15:04:05Z, not %q", s)
 	}
 	return t.UTC(), nil
-}
-
-// openIndex opens the index, with a hint when there is none.
-func openIndex(ctx context.Context, p places) (*sqlite.Reader, error) {
-	r, err := sqlite.OpenReader(ctx, p.index)
-	switch {
-	case errors.Is(err, index.ErrNoIndex):
-		return nil, fmt.Errorf("%w: has the collector run with this data folder? An index is made from a ledger by \"claudeaudit reindex\"", err)
-	case errors.Is(err, index.ErrCorrupt):
-		return nil, fmt.Errorf("%w: it is rebuilt from the ledger by \"claudeaudit reindex\"", err)
-	}
-	return r, err
 }
 
 // warnOfLag says on standard error when the index does not hold all that the

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
@@ -33,6 +35,7 @@ type verifyOptions struct {
 	publicKeys  []string
 	checkpoints []string
 	index       string
+	elsewhere   []string
 	proof       string
 	contentless bool
 	format      string
@@ -68,7 +71,11 @@ for example without a public key. "open" completeness, a tail that no
 checkpoint covers yet, is in order while the collector runs.
 
 --index also compares the index: that it holds the ledger's entries and no
-others, and that what searches go by is what they say.`,
+others, and that what searches go by is what they say. An index in Elasticsearch
+(--config) is compared document by document and field by field; for that the
+expected records are made in the folder for temporary files. Where collectors
+with other ledgers write the same index, --elsewhere names their streams, which
+are not checked then.`,
 		Example: `  claudeaudit verify
   claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints
   claudeaudit verify s3://acme-evidence/claude?region=eu-central-1 --content-store s3://acme-content/claude --public-key checkpoint.pub
@@ -93,6 +100,7 @@ others, and that what searches go by is what they say.`,
 	f.StringArrayVar(&o.checkpoints, "checkpoints", nil, "`file` with copies of checkpoints kept elsewhere; may be repeated")
 	f.StringVar(&o.index, "index", "", "also compare the index: this `file` (--index=FILE), or without a value that of the data folder")
 	f.Lookup("index").NoOptDefVal = defaultIndex
+	f.StringArrayVar(&o.elsewhere, "elsewhere", nil, "with --index: `stream` that another ledger has; may be repeated")
 	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
 	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
@@ -136,7 +144,7 @@ type evidence struct {
 	keysFrom  []string
 	witnesses []string
 	missing   []ledger.Problem // what ought to be there and is not
-	index     string
+	at        places           // of the index
 }
 
 func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, error) {
@@ -165,7 +173,7 @@ func (a *app) findEvidence(ctx context.Context, o verifyOptions) (evidence, erro
 	if err := e.findStore(ctx, o); err != nil {
 		return e, err
 	}
-	e.index = p.index
+	e.at = p
 	if err := e.findKeys(o, p); err != nil {
 		return e, err
 	}
@@ -291,9 +299,9 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	var check *indexCheck
 	if o.index != "" {
 		if o.index != defaultIndex {
-			e.index = o.index
+			e.at.index, e.at.elastic = o.index, nil
 		}
-		if check, err = newIndexCheck(ctx, e); err != nil {
+		if check, err = newIndexCheck(ctx, e, o.elsewhere); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, check.close()) }()
@@ -414,34 +422,81 @@ const (
 	indexDiffers = "differs"
 )
 
-// indexCheck compares an index while the ledger is verified.
-type indexCheck struct {
-	reader  *sqlite.Reader
-	checker *sqlite.Checker
-	report  indexReport
+// checker compares an index while the ledger is verified.
+type checker interface {
+	Entry(ctx context.Context, stream string, seq uint64, line []byte) error
+	Finish(ctx context.Context) error
 }
 
-func newIndexCheck(ctx context.Context, e evidence) (*indexCheck, error) {
-	r, err := openIndex(ctx, places{index: e.index})
+type indexCheck struct {
+	checker checker
+	report  indexReport
+	closers []func() error
+}
+
+func (c *indexCheck) found(text string) {
+	if len(c.report.Problems) == maxIndexFindings {
+		c.report.More++
+		return
+	}
+	c.report.Problems = append(c.report.Problems, text)
+}
+
+func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *indexCheck, err error) {
+	c := &indexCheck{report: indexReport{Path: e.at.where(), Problems: []string{}}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(hint(err), c.close())
+		}
+	}()
+	if e.at.elastic != nil {
+		return c, c.openElastic(ctx, e, elsewhere)
+	}
+	if len(elsewhere) > 0 {
+		return nil, errors.New("--elsewhere: is for an index in Elasticsearch")
+	}
+	r, err := sqlite.OpenReader(ctx, e.at.index)
 	if err != nil {
 		return nil, err
 	}
-	c := &indexCheck{reader: r, report: indexReport{Path: e.index, Problems: []string{}}}
-	c.checker, err = r.NewChecker(ctx, func(f sqlite.Finding) {
-		if len(c.report.Problems) == maxIndexFindings {
-			c.report.More++
-			return
-		}
-		c.report.Problems = append(c.report.Problems, f.String())
-	})
+	c.closers = append(c.closers, r.Close)
+	checker, err := r.NewChecker(ctx, func(f sqlite.Finding) { c.found(f.String()) })
 	if err != nil {
-		return nil, errors.Join(err, r.Close())
+		return nil, err
 	}
+	c.closers = append(c.closers, checker.Close)
+	c.checker = checker
 	return c, nil
 }
 
+func (c *indexCheck) openElastic(ctx context.Context, e evidence, elsewhere []string) error {
+	l, err := ledger.OpenReader(e.dir)
+	if err != nil {
+		return err
+	}
+	streams, err := l.Streams()
+	if err = errors.Join(err, l.Close()); err != nil {
+		return err
+	}
+	r, err := openElastic(ctx, e.at.elastic)
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, r.Close)
+	expected, err := newExpectedStore(ctx)
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, expected.Close)
+	c.checker, err = r.NewChecker(ctx, elasticsearch.CheckOptions{
+		Expected: expected, Streams: streams, Elsewhere: elsewhere,
+		Found: func(f elasticsearch.Finding) { c.found(f.String()) },
+	})
+	return err
+}
+
 func (c *indexCheck) finish(ctx context.Context) (*indexReport, error) {
-	if err := errors.Join(c.checker.Finish(ctx), c.checker.IntegrityCheck(ctx)); err != nil {
+	if err := c.checker.Finish(ctx); err != nil {
 		return nil, err
 	}
 	c.report.Verdict = indexHolds
@@ -451,6 +506,12 @@ func (c *indexCheck) finish(ctx context.Context) (*indexReport, error) {
 	return &c.report, nil
 }
 
+// close closes in the reverse order of opening.
 func (c *indexCheck) close() error {
-	return errors.Join(c.checker.Close(), c.reader.Close())
+	var errs []error
+	for _, f := range slices.Backward(c.closers) {
+		errs = append(errs, f())
+	}
+	c.closers = nil
+	return errors.Join(errs...)
 }

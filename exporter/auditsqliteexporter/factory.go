@@ -17,7 +17,7 @@ import (
 
 // NewFactory returns the factory of the audit_sqlite exporter.
 func NewFactory() exporter.Factory {
-	f := &factory{shared: sharedcomponent.New[*indexer]()}
+	f := &factory{shared: sharedcomponent.New[*sqliteIndexer]()}
 	return exporter.NewFactory(
 		metadata.Type,
 		createDefaultConfig,
@@ -36,11 +36,11 @@ func createDefaultConfig() component.Config {
 // factory makes one indexer per configured exporter: a database has one writer,
 // and a pipeline per signal.
 type factory struct {
-	shared *sharedcomponent.Map[*indexer]
+	shared *sharedcomponent.Map[*sqliteIndexer]
 }
 
 func (f *factory) create(set exporter.Settings, cfg component.Config) (*shim, error) {
-	c, err := f.shared.LoadOrStore(set.ID, func() (*indexer, error) { return newIndexer(set, cfg.(*Config)) })
+	c, err := f.shared.LoadOrStore(set.ID, func() (*sqliteIndexer, error) { return newIndexer(set, cfg.(*Config)) })
 	if err != nil {
 		return nil, err
 	}
@@ -58,17 +58,17 @@ func (f *factory) createLogs(_ context.Context, set exporter.Settings, cfg compo
 // shim is the end of a pipeline. What is delivered is not looked at: it is in
 // the ledger already, and read from there. So nothing here can refuse it.
 type shim struct {
-	*sharedcomponent.Component[*indexer]
+	*sharedcomponent.Component[*sqliteIndexer]
 }
 
 func (s *shim) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
 func (s *shim) ConsumeTraces(context.Context, ptrace.Traces) error {
-	s.Unwrap().wake()
+	s.Unwrap().Wake()
 	return nil
 }
 
 func (s *shim) ConsumeLogs(context.Context, plog.Logs) error {
-	s.Unwrap().wake()
+	s.Unwrap().Wake()
 	return nil
 }

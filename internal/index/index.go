@@ -241,8 +241,10 @@ type Store interface {
 	// other streams tell of too are merged anew from what is left. It works in
 	// bounded transactions, and may be called again after a failure.
 	DropStream(ctx context.Context, stream string) error
-	// Prune removes at most limit of the records older than before, with all
-	// their entries, and keeps entries of such records from being taken later.
-	// It returns how many it removed: fewer than limit when none are left.
+	// Prune removes records older than before, oldest first and with all their
+	// entries, until limit are gone, and keeps entries of such records from being
+	// taken later. It returns how many it removed: fewer than limit when none are
+	// left. A store that keeps days apart removes whole days of UTC only: it
+	// leaves the one that before lies in, and may remove more than limit.
 	Prune(ctx context.Context, before time.Time, limit int) (int, error)
 }

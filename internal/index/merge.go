@@ -101,3 +101,26 @@ func UnixNano(t time.Time) int64 {
 	}
 	return t.UnixNano()
 }
+
+// FollowChain follows the chain from a cursor through the lines of a batch and
+// returns the cursor behind them. known says that the cursor has the hash of an
+// entry before; else the first line is taken as it is. Its error is ErrDiverged.
+func FollowChain(c Cursor, known bool, lines []Line) (Cursor, error) {
+	for i := range lines {
+		l := &lines[i]
+		if l.Seq != c.Next {
+			return c, fmt.Errorf("%w: entry %d came where %d was due", ErrDiverged, l.Seq, c.Next)
+		}
+		if known || i > 0 {
+			prev, err := PrevHash(l.Data)
+			if err != nil {
+				return c, fmt.Errorf("%w: entry %d: %w", ErrDiverged, l.Seq, err)
+			}
+			if prev != c.Last {
+				return c, fmt.Errorf("%w: entry %d does not follow the entry before it", ErrDiverged, l.Seq)
+			}
+		}
+		c.Next, c.Last = l.Seq+1, l.Leaf
+	}
+	return c, nil
+}

@@ -525,13 +525,16 @@ func testDropStream(t *testing.T, open func() index.Store) {
 
 func testPrune(t *testing.T, open func() index.Store) {
 	s, l := open(), NewLedger()
-	for i := range 20 {
-		l.Append("a", Record(i, initiated))
-		l.Append("a", Record(i, func(r *audit.Record) { r.PolicyFlags = []string{"x"} }))
+	days := func(n int) func(*audit.Record) {
+		return func(r *audit.Record) { r.Timestamp = Day.AddDate(0, 0, n).Add(time.Hour) }
 	}
-	l.Append("b", Record(30, response("msg_3"), func(r *audit.Record) { r.Timestamp = Day.Add(3 * time.Second) }))
+	for i := range 20 {
+		l.Append("a", Record(i, initiated, days(i)))
+		l.Append("a", Record(i, days(i), func(r *audit.Record) { r.PolicyFlags = []string{"x"} }))
+	}
+	l.Append("b", Record(30, response("msg_3"), days(3)))
 	Apply(t, s, l)
-	before := Day.Add(10 * time.Second)
+	before := Day.AddDate(0, 0, 10)
 	n, err := s.Prune(t.Context(), before, 7)
 	require.NoError(t, err)
 	require.Equal(t, 7, n)
@@ -552,7 +555,9 @@ func testPrune(t *testing.T, open func() index.Store) {
 
 	// What is older is not taken any more, but the cursor goes on.
 	st := NewStream("c")
-	applied, err := s.Apply(t.Context(), index.Batch{Stream: "c", Lines: []index.Line{st.Next(Record(5)), st.Next(Record(15)), st.Next(Record(25))}})
+	applied, err := s.Apply(t.Context(), index.Batch{Stream: "c", Lines: []index.Line{
+		st.Next(Record(5, days(5))), st.Next(Record(15, days(15))), st.Next(Record(25, days(25))),
+	}})
 	require.NoError(t, err)
 	require.Equal(t, index.Applied{Entries: 3, Expired: 1}, applied)
 	require.Len(t, IDs(t, s, index.Query{}), 11)

@@ -122,13 +122,13 @@ func (c *Checker) expired(line []byte) bool {
 	return err == nil && index.UnixNano(p.Record.Timestamp) < c.horizon
 }
 
-// Finish looks for what the ledger does not have, and holds every record's row
-// against its entries.
+// Finish looks for what the ledger does not have, holds every record's row
+// against its entries, and has SQLite check the file.
 func (c *Checker) Finish(ctx context.Context) error {
 	if err := c.finish(ctx); err != nil {
 		return fmt.Errorf("checking the index: %w", classify(err))
 	}
-	return nil
+	return c.integrity(ctx)
 }
 
 func (c *Checker) finish(ctx context.Context) error {
@@ -249,9 +249,9 @@ func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, er
 	})
 }
 
-// IntegrityCheck has SQLite check the file: the trees, and that every index has
-// what its table has.
-func (c *Checker) IntegrityCheck(ctx context.Context) error {
+// integrity has SQLite check the file: the trees, and that every index has what
+// its table has.
+func (c *Checker) integrity(ctx context.Context) error {
 	rows, err := c.tx.QueryContext(ctx, "PRAGMA integrity_check(10)")
 	if err != nil {
 		return fmt.Errorf("checking the index: %w", classify(err))

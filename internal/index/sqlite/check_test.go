@@ -98,7 +98,6 @@ func check(t *testing.T, s *Store, l *indextest.Ledger) []string {
 		}))
 	}
 	require.NoError(t, c.Finish(t.Context()))
-	require.NoError(t, c.IntegrityCheck(t.Context()))
 	return found
 }
 

@@ -492,7 +492,10 @@ func (s *Store) Apply(ctx context.Context, b index.Batch) (index.Applied, error)
 				return fmt.Errorf("the index holds %d streams, which is the most it can", maxStreams)
 			}
 		}
-		cursor, err := checkChain(st.cursor, known, b.Lines)
+		cursor, err := index.FollowChain(st.cursor, known, b.Lines)
+		if err == nil && cursor.Next > maxSeq {
+			err = fmt.Errorf("%w: entry %d is more than the index can number", index.ErrDiverged, cursor.Next-1)
+		}
 		if err != nil {
 			return err
 		}
@@ -537,28 +540,6 @@ func (s *Store) nextStreamID() int64 {
 		most = max(most, st.id)
 	}
 	return most + 1
-}
-
-// checkChain follows the chain from the cursor through the lines and returns
-// the cursor behind them.
-func checkChain(c index.Cursor, known bool, lines []index.Line) (index.Cursor, error) {
-	for i := range lines {
-		l := &lines[i]
-		if l.Seq != c.Next || l.Seq > maxSeq {
-			return c, fmt.Errorf("%w: entry %d came where %d was due", index.ErrDiverged, l.Seq, c.Next)
-		}
-		if known || i > 0 {
-			prev, err := index.PrevHash(l.Data)
-			if err != nil {
-				return c, fmt.Errorf("%w: entry %d: %w", index.ErrDiverged, l.Seq, err)
-			}
-			if prev != c.Last {
-				return c, fmt.Errorf("%w: entry %d does not follow the entry before it", index.ErrDiverged, l.Seq)
-			}
-		}
-		c.Next, c.Last = l.Seq+1, l.Leaf
-	}
-	return c, nil
 }
 
 // readyLine is a line read and packed.

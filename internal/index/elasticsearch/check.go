@@ -1,0 +1,693 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/index"
+)
+
+// Kinds of findings.
+const (
+	KindMissing = "missing" // the ledger tells of it, and the index lacks it
+	KindExtra   = "extra"   // the ledger does not tell of it
+	KindDiffers = "differs" // a field is not as the ledger has it
+)
+
+// Finding is a document that is not as the ledger has it.
+type Finding struct {
+	Kind string
+	// Index and ID of the document; ID is "" when a whole index is meant.
+	Index, ID string
+	// Fields that differ.
+	Fields []string
+	Detail string
+}
+
+func (f Finding) String() string {
+	var b strings.Builder
+	switch {
+	case f.ID == "":
+		fmt.Fprintf(&b, "index %s", f.Index)
+	default:
+		fmt.Fprintf(&b, "document %s of %s", f.ID, f.Index)
+	}
+	switch f.Kind {
+	case KindMissing:
+		b.WriteString(" is missing")
+	case KindExtra:
+		b.WriteString(": the ledger lacks it")
+	case KindDiffers:
+		b.WriteString(" is not what the ledger says")
+	}
+	if len(f.Fields) > 0 {
+		b.WriteString(": " + strings.Join(f.Fields, ", "))
+	}
+	if f.Detail != "" {
+		b.WriteString(" (" + f.Detail + ")")
+	}
+	return b.String()
+}
+
+const (
+	// maxFields bounds the fields that a finding names.
+	maxFields = 20
+	// checkPage is how many documents are compared at a time.
+	checkPage = 1000
+	// maxBuffered bounds the lines that wait for being taken.
+	maxBuffered = 8 << 20
+)
+
+// Checker compares the index with the entries of a ledger: that it holds a
+// document for each of the ledger's records and no others, each with the fields
+// that its entries make, in the place where it belongs.
+//
+// The expected records are made from the ledger anew in another store, an
+// implementation of its own, and both are then gone through side by side, day by
+// day. Entries that the index has not taken yet are no finding, nor are those it
+// takes meanwhile.
+type Checker struct {
+	r        *Reader
+	expected index.Store
+	found    func(Finding)
+	cursors  map[string]uint64
+	batch    index.Batch
+	buffered int
+
+	repair   *Store
+	broken   []uuid.UUID
+	Repaired int // documents that were written or removed
+}
+
+// CheckOptions say what an index is compared with.
+type CheckOptions struct {
+	// Expected is an empty store, which is filled; the caller closes it.
+	Expected index.Store
+	// Streams are those of the ledger.
+	Streams []string
+	// Elsewhere are streams of other ledgers that the index also holds. What they
+	// tell is not checked. Others that the ledger lacks are findings.
+	Elsewhere []string
+	// Found is told what is wrong.
+	Found func(Finding)
+}
+
+// NewChecker starts a comparison.
+func (r *Reader) NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
+	c := &Checker{r: r, expected: o.Expected, found: o.Found, cursors: map[string]uint64{}}
+	st, err := r.readState(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("checking the index: %w", err)
+	}
+	for _, name := range slices.Concat(o.Streams, o.Elsewhere) {
+		c.cursors[name] = 0
+	}
+	for name, s := range st.Streams {
+		cur, known := s.cursor(name)
+		switch {
+		case slices.Contains(o.Streams, name):
+			if known && !s.Dropping {
+				c.cursors[name] = cur.Next
+			}
+		case !slices.Contains(o.Elsewhere, name):
+			c.cursors[name] = 0
+			c.found(Finding{Kind: KindExtra, Index: r.names.prefix, Detail: "it holds stream " + name + ", which is not checked"})
+		}
+	}
+	if st.Horizon != nil {
+		if _, err := o.Expected.Prune(ctx, time.Unix(0, *st.Horizon).UTC(), 1); err != nil {
+			return nil, fmt.Errorf("checking the index: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// NewRepair is NewChecker, and mends what is found.
+func (s *Store) NewRepair(ctx context.Context, o CheckOptions) (*Checker, error) {
+	c, err := s.NewChecker(ctx, o)
+	if err == nil {
+		c.repair = s
+	}
+	return c, err
+}
+
+// Entry takes an entry of the ledger. It is called with all entries, in order
+// within a stream, from one goroutine.
+func (c *Checker) Entry(ctx context.Context, stream string, seq uint64, line []byte) error {
+	next, ok := c.cursors[stream]
+	if !ok || seq >= next {
+		return nil
+	}
+	n := len(c.batch.Lines)
+	if n > 0 && (c.batch.Stream != stream || n >= index.DefaultBatchEntries || c.buffered >= maxBuffered) {
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+	}
+	c.batch.Stream = stream
+	c.batch.Lines = append(c.batch.Lines, index.Line{Seq: seq, Leaf: index.LeafHash(line), Data: bytes.Clone(line)})
+	c.buffered += len(line)
+	return nil
+}
+
+func (c *Checker) flush(ctx context.Context) error {
+	if len(c.batch.Lines) == 0 {
+		return nil
+	}
+	_, err := c.expected.Apply(ctx, c.batch)
+	c.batch.Lines, c.buffered = c.batch.Lines[:0], 0
+	if errors.Is(err, index.ErrDiverged) {
+		return fmt.Errorf("checking the index: %w: see what verify says of the ledger", err)
+	}
+	if err != nil {
+		return fmt.Errorf("making the expected records: %w", err)
+	}
+	return nil
+}
+
+// Finish compares. Call it after the last entry.
+func (c *Checker) Finish(ctx context.Context) error {
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	if err := c.compare(ctx); err != nil {
+		return fmt.Errorf("checking the index: %w", err)
+	}
+	return nil
+}
+
+// side is one of the two lists that are gone through, in order of time and
+// event.
+type side struct {
+	next func() ([]listed, error) // the next page, none at the end
+	page []listed
+}
+
+type listed struct {
+	time  int64
+	event uuid.UUID
+	hit   hit // the index's side
+}
+
+func (l *listed) compare(o *listed) int {
+	switch {
+	case l.time != o.time:
+		if l.time < o.time {
+			return -1
+		}
+		return 1
+	}
+	return compareEvents(l.event, o.event)
+}
+
+func (s *side) peek() (*listed, error) {
+	if len(s.page) == 0 {
+		var err error
+		if s.page, err = s.next(); err != nil || len(s.page) == 0 {
+			return nil, err
+		}
+	}
+	return &s.page[0], nil
+}
+
+func (s *side) pop() { s.page = s.page[1:] }
+
+func (c *Checker) compare(ctx context.Context) error {
+	if err := c.foreignIndices(ctx); err != nil {
+		return err
+	}
+	want, have := c.ledgerSide(ctx), c.indexSide(ctx)
+	for {
+		w, err := want.peek()
+		if err != nil {
+			return err
+		}
+		h, err := have.peek()
+		if err != nil {
+			return err
+		}
+		switch {
+		case w == nil && h == nil:
+			if err := c.parked(ctx); err != nil {
+				return err
+			}
+			return c.mend(ctx)
+		case h == nil || w != nil && w.compare(h) < 0:
+			err = c.missing(ctx, w.event)
+			want.pop()
+		case w == nil || w.compare(h) > 0:
+			err = c.extra(ctx, h)
+			have.pop()
+		default:
+			var f index.Found
+			if f, err = c.expected.Get(ctx, w.event); err == nil {
+				err = c.same(ctx, f, stored{h.hit.Index, h.hit.ID, version{}, h.hit.Source})
+			}
+			want.pop()
+			have.pop()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// foreignIndices reports those that dashboards would take for days.
+func (c *Checker) foreignIndices(ctx context.Context) error {
+	var answer struct {
+		Indices []struct {
+			Name string `json:"name"`
+		} `json:"indices"`
+	}
+	if err := c.r.call(ctx, http.MethodGet, "/_resolve/index/"+c.r.names.days(), nil, &answer); err != nil && !hasStatus(err, http.StatusNotFound) {
+		return fmt.Errorf("listing the indices: %w", err)
+	}
+	for _, i := range answer.Indices {
+		if _, ok := c.r.names.dayNamed(i.Name); !ok {
+			c.found(Finding{Kind: KindExtra, Index: i.Name, Detail: "its name is no day's; it is left alone"})
+		}
+	}
+	return nil
+}
+
+func (c *Checker) ledgerSide(ctx context.Context) *side {
+	q := index.Query{Kind: index.KindAll, Order: index.OldestFirst, Limit: checkPage}
+	done := false
+	return &side{next: func() ([]listed, error) {
+		for !done {
+			page, err := c.expected.Search(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			q.After, done = page.Next, page.Next == ""
+			out := make([]listed, len(page.Records))
+			for i := range page.Records {
+				out[i] = listed{time: index.UnixNano(page.Records[i].Timestamp), event: page.Records[i].EventID}
+			}
+			if len(out) > 0 {
+				return out, nil
+			}
+		}
+		return nil, nil
+	}}
+}
+
+// indexSide lists the documents of all days.
+func (c *Checker) indexSide(ctx context.Context) *side {
+	var days []time.Time
+	var after []json.RawMessage
+	started := false
+	return &side{next: func() ([]listed, error) {
+		if !started {
+			started = true
+			var err error
+			days, err = c.r.days(ctx, time.Time{}, time.Time{})
+			if err != nil && !errors.Is(err, index.ErrNoIndex) {
+				return nil, err
+			}
+		}
+		for len(days) > 0 {
+			body := map[string]any{
+				"size": checkPage, "track_total_hits": false,
+				// A document without a time is one that somebody added; it comes first.
+				"sort": []any{map[string]any{"index.time": map[string]any{"order": "asc", "missing": "_first"}}, map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}}},
+			}
+			if after != nil {
+				body["search_after"] = after
+			}
+			a, err := c.r.search(ctx, []string{c.r.names.day(days[0])}, body)
+			if err != nil {
+				return nil, err
+			}
+			if len(a.Hits.Hits) == 0 {
+				days, after = days[1:], nil
+				continue
+			}
+			var out []listed
+			for _, h := range a.Hits.Hits {
+				l := listed{hit: h}
+				after = h.Sort
+				if pos, err := h.position(); err != nil {
+					c.found(Finding{Kind: KindExtra, Index: h.Index, ID: h.ID, Detail: "it is none of ours"})
+					if err := c.removeHit(ctx, h.documentID); err != nil {
+						return nil, err
+					}
+					continue
+				} else {
+					l.time, l.event = pos.Time.UnixNano(), pos.Event
+				}
+				out = append(out, l)
+			}
+			if len(out) > 0 {
+				return out, nil
+			}
+		}
+		return nil, nil
+	}}
+}
+
+// newer are the entries of a document that the ledger was not asked for: those
+// that the index took after the comparison began, and those of other ledgers.
+func (c *Checker) newer(entries []index.Parsed, expected []index.Parsed) []index.Parsed {
+	var out []index.Parsed
+	for _, e := range entries {
+		next, known := c.cursors[e.Stream]
+		if known && e.Seq >= next && !slices.ContainsFunc(expected, func(o index.Parsed) bool { return o.Stream == e.Stream && o.Seq == e.Seq }) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func parseEntries(list []index.Entry) ([]index.Parsed, error) {
+	var out []index.Parsed
+	for _, e := range list {
+		p, err := index.ParseEntry(e)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// same compares a document with what its entries in the ledger say.
+func (c *Checker) same(ctx context.Context, f index.Found, have stored) error {
+	entries, err := parseEntries(f.Entries)
+	if err != nil {
+		return err
+	}
+	event := f.Record.EventID
+	want := newDocument(event, entries)
+	body := want.append(nil)
+	if have.index == c.r.names.index(&want) && have.id == event.String() && bytes.Equal(body, have.source) {
+		return c.parkedOf(ctx, &want)
+	}
+	if doc, err := readDocument(have.source, shown); err == nil && have.id == event.String() {
+		if more := c.newer(doc.entries, entries); len(more) > 0 {
+			grown := newDocument(event, union(slices.Clone(entries), more))
+			if have.index == c.r.names.index(&grown) && bytes.Equal(grown.append(nil), have.source) {
+				return nil
+			}
+		}
+	}
+	fields := differing(body, have.source)
+	finding := Finding{Kind: KindDiffers, Index: have.index, ID: have.id, Fields: fields}
+	if place := c.r.names.index(&want); place != have.index {
+		finding.Detail = "it belongs into " + place
+	}
+	if have.id != event.String() {
+		finding.Kind, finding.Detail = KindExtra, "its id is not its event_id"
+		c.found(finding)
+		if err := c.removeHit(ctx, documentID{have.index, have.id}); err != nil {
+			return err
+		}
+		return c.missing(ctx, event)
+	}
+	c.found(finding)
+	return c.mendLater(ctx, event)
+}
+
+// parkedOf checks the parked documents of a record's twins.
+func (c *Checker) parkedOf(ctx context.Context, head *document) error {
+	if !head.joined() {
+		return nil
+	}
+	for _, name := range head.events()[1:] {
+		event := uuid.MustParse(name)
+		want := c.parkedDocument(head, event)
+		got, err := c.r.get(ctx, []documentID{{c.r.names.parked(), name}})
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(got) == 0:
+			c.found(Finding{Kind: KindMissing, Index: c.r.names.parked(), ID: name})
+		case !bytes.Equal(got[0].source, want.append(nil)):
+			c.found(Finding{Kind: KindDiffers, Index: c.r.names.parked(), ID: name, Fields: differing(want.append(nil), got[0].source)})
+		default:
+			continue
+		}
+		if err := c.mendLater(ctx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Checker) parkedDocument(head *document, event uuid.UUID) document {
+	var own []index.Parsed
+	for _, e := range head.entries {
+		if e.Record.EventID == event {
+			own = append(own, e)
+		}
+	}
+	d := newDocument(event, own)
+	d.role, d.head, d.time = parked, head.event, head.time
+	return d
+}
+
+// parked looks for parked documents of events that aren't twins.
+func (c *Checker) parked(ctx context.Context) error {
+	var after []json.RawMessage
+	for {
+		body := map[string]any{"size": checkPage, "track_total_hits": false, "sort": []any{map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}}}}
+		if after != nil {
+			body["search_after"] = after
+		}
+		a, err := c.r.search(ctx, []string{c.r.names.parked()}, body)
+		if err != nil {
+			return err
+		}
+		for _, h := range a.Hits.Hits {
+			after = h.Sort
+			event, err := uuid.Parse(h.ID)
+			if err == nil {
+				var f index.Found
+				f, err = c.expected.Get(ctx, event)
+				if err == nil && f.Record.EventID != event {
+					continue
+				}
+			}
+			if err != nil && !errors.Is(err, index.ErrNotFound) && event != uuid.Nil {
+				return err
+			}
+			if doc, err := readDocument(h.Source, parked); err == nil && len(c.newer(doc.entries, nil)) > 0 {
+				continue
+			}
+			c.found(Finding{Kind: KindExtra, Index: h.Index, ID: h.ID})
+			if err := c.removeHit(ctx, h.documentID); err != nil {
+				return err
+			}
+		}
+		if len(a.Hits.Hits) < checkPage {
+			return nil
+		}
+	}
+}
+
+// missing is called for a record that the index does not have where it should.
+// It may be that the search did not see it yet, or that it was just moved.
+func (c *Checker) missing(ctx context.Context, event uuid.UUID) error {
+	f, err := c.expected.Get(ctx, event)
+	if err != nil {
+		return err
+	}
+	entries, err := parseEntries(f.Entries)
+	if err != nil {
+		return err
+	}
+	want := newDocument(event, entries)
+	place := c.r.names.index(&want)
+	got, err := c.r.get(ctx, []documentID{{place, event.String()}, {c.r.names.dead(), event.String()}})
+	if err != nil {
+		return err
+	}
+	finding := Finding{Kind: KindMissing, Index: place, ID: event.String()}
+	for _, g := range got {
+		if g.index == place {
+			return c.same(ctx, f, g)
+		}
+		if s, err := readSource(g.source); err == nil {
+			finding.Detail = "a dead letter: " + s.Reason
+		}
+	}
+	if moved, err := c.r.lookUp(ctx, event); err == nil {
+		all, err := parseEntries(moved.Entries)
+		if err == nil && len(c.newer(all, entries)) > 0 {
+			return nil
+		}
+	} else if !errors.Is(err, index.ErrNotFound) && !errors.Is(err, index.ErrCorrupt) && !errors.Is(err, index.ErrNoIndex) {
+		return err
+	}
+	c.found(finding)
+	return c.mendLater(ctx, event)
+}
+
+// extra is called for a document that the ledger does not have so.
+func (c *Checker) extra(ctx context.Context, h *listed) error {
+	id := documentID{h.hit.Index, h.hit.ID}
+	f, err := c.expected.Get(ctx, h.event)
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+	case err != nil:
+		return err
+	case f.Record.EventID == h.event && h.hit.ID == h.event.String():
+		entries, err := parseEntries(f.Entries)
+		if err != nil {
+			return err
+		}
+		want := newDocument(h.event, entries)
+		if c.r.names.index(&want) == h.hit.Index {
+			return nil // where it is missing, it is told of
+		}
+	}
+	// Written since, or moved since: then it has entries that were not asked for.
+	if doc, err := readDocument(h.hit.Source, shown); err == nil && len(c.newer(doc.entries, nil)) > 0 {
+		grown := newDocument(doc.event, slices.Clone(doc.entries))
+		if bytes.Equal(grown.append(nil), h.hit.Source) {
+			return nil
+		}
+	}
+	c.found(Finding{Kind: KindExtra, Index: id.Index, ID: id.ID})
+	return c.removeHit(ctx, id)
+}
+
+// removeHit removes a document when repairing.
+func (c *Checker) removeHit(ctx context.Context, id documentID) error {
+	if c.repair == nil {
+		return nil
+	}
+	got, err := c.r.get(ctx, []documentID{id})
+	if err != nil || len(got) == 0 {
+		return err
+	}
+	it := &item{index: got[0].index, id: got[0].id, at: &got[0].version}
+	c.Repaired++
+	return c.repair.bulk(ctx, []*item{it}, nil)
+}
+
+// mendLater notes an event whose documents are to be written anew.
+func (c *Checker) mendLater(ctx context.Context, event uuid.UUID) error {
+	if c.repair == nil {
+		return nil
+	}
+	if c.broken = append(c.broken, event); len(c.broken) < idsPerRequest {
+		return nil
+	}
+	return c.mend(ctx)
+}
+
+// mend writes the noted events' documents as the ledger has them.
+func (c *Checker) mend(ctx context.Context) error {
+	for range maxRounds {
+		if len(c.broken) == 0 {
+			return nil
+		}
+		ch := &changes{}
+		days := map[uuid.UUID][]time.Time{}
+		wants := map[uuid.UUID]document{}
+		for _, event := range c.broken {
+			f, err := c.expected.Get(ctx, event)
+			if err != nil {
+				return err
+			}
+			entries, err := parseEntries(f.Entries)
+			if err != nil {
+				return err
+			}
+			d := newDocument(f.Record.EventID, entries)
+			if d.event != event {
+				d = c.parkedDocument(&d, event)
+			}
+			wants[event] = d
+			days[event] = daysOf(d.entries)
+		}
+		got, err := c.repair.find(ctx, c.broken, days, nil)
+		if err != nil {
+			return err
+		}
+		for _, event := range c.broken {
+			d := wants[event]
+			var more []index.Parsed
+			for _, cp := range got[event] {
+				more = union(more, c.newer(cp.doc.entries, d.entries))
+			}
+			if len(more) > 0 {
+				grown := newDocument(event, union(slices.Clone(d.entries), more))
+				grown.role, grown.head = d.role, d.head
+				if d.role == parked {
+					grown.time = d.time
+				}
+				d = grown
+			}
+			copies := slices.DeleteFunc(slices.Clone(got[event]), func(f found) bool { return f.doc.role == dead })
+			ch.settle(c.r.names, d, copies)
+			for _, cp := range got[event] {
+				if cp.doc.role == dead { // its time has come, unless it is refused again
+					ch.removals = append(ch.removals, &item{index: cp.index, id: cp.id, at: &cp.version})
+				}
+			}
+		}
+		if err := c.repair.carryOut(ctx, ch); err != nil {
+			return err
+		}
+		again := ch.conflicted()
+		c.Repaired += len(ch.writes) + len(ch.removals) - len(again)
+		c.broken = slices.DeleteFunc(c.broken, func(e uuid.UUID) bool { return !again[e.String()] })
+	}
+	return errBusy
+}
+
+// differing names the fields in which two documents differ.
+func differing(want, have []byte) []string {
+	flat := func(b []byte) map[string]any {
+		var v map[string]any
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		if d.Decode(&v) != nil {
+			return nil
+		}
+		out := map[string]any{}
+		flatten("", v, out)
+		return out
+	}
+	w, h := flat(want), flat(have)
+	names := map[string]bool{}
+	for k, v := range w {
+		if o, ok := h[k]; !ok || !reflect.DeepEqual(v, o) {
+			names[k] = true
+		}
+	}
+	for k := range h {
+		if _, ok := w[k]; !ok {
+			names[k] = true
+		}
+	}
+	out := slices.Sorted(maps.Keys(names))
+	if len(out) > maxFields {
+		out = append(out[:maxFields], fmt.Sprintf("and %d more", len(out)-maxFields))
+	}
+	return out
+}
+
+func flatten(prefix string, v map[string]any, out map[string]any) {
+	for k, e := range v {
+		if m, ok := e.(map[string]any); ok {
+			flatten(prefix+k+".", m, out)
+		} else {
+			out[prefix+k] = e
+		}
+	}
+}

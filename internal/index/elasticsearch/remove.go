@@ -1,0 +1,200 @@
+package elasticsearch
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/claudeaudit/claudeaudit/internal/index"
+)
+
+// chunk bounds the documents that one step of DropStream changes.
+const chunk = 500
+
+// Prune implements index.Store. Days are removed whole, oldest first; the one
+// that before lies in stays. Where the cluster's lifecycle management removes
+// days, nothing is removed here, but older records are not taken any more.
+func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
+	if limit < 1 {
+		return 0, fmt.Errorf("pruning the index: the limit must be positive, not %d", limit)
+	}
+	n, err := s.prune(ctx, dayOf(before), limit)
+	if err != nil {
+		return n, fmt.Errorf("pruning the index: %w", err)
+	}
+	return n, nil
+}
+
+func (s *Store) prune(ctx context.Context, day time.Time, limit int) (int, error) {
+	if !day.After(firstDay) {
+		return 0, nil // also holds what has no date at all
+	}
+	ts := day.UnixNano()
+	st, err := s.readState(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if ts > st.horizon() {
+		if _, err := s.update(ctx, func(st *state) error {
+			h := max(ts, st.horizon())
+			st.Horizon = &h
+			return nil
+		}); err != nil {
+			return 0, err
+		}
+	}
+	if s.ilm {
+		return 0, nil
+	}
+	days, err := s.days(ctx, time.Time{}, time.Time{})
+	if err != nil {
+		return 0, err
+	}
+	pruned := 0
+	for _, d := range days {
+		if !d.Before(day) || pruned >= limit {
+			break
+		}
+		name := s.names.day(d)
+		if err := s.refresh(ctx, []string{name}); err != nil {
+			return pruned, err
+		}
+		var count struct {
+			Count int `json:"count"`
+		}
+		if err := s.call(ctx, http.MethodGet, "/"+name+"/_count", nil, &count); err != nil {
+			return pruned, fmt.Errorf("counting the records of index %s: %w", name, err)
+		}
+		if err := s.removeIndex(ctx, name); err != nil {
+			return pruned, err
+		}
+		pruned += count.Count
+	}
+	if pruned < limit {
+		err = s.removeAside(ctx, map[string]any{"range": map[string]any{"index.time": map[string]any{"lt": ts}}})
+	}
+	return pruned, err
+}
+
+// removeAside removes documents that searches don't see.
+func (s *Store) removeAside(ctx context.Context, query any) error {
+	path := "/" + s.names.parked() + "," + s.names.dead() + "/_delete_by_query?refresh=true&conflicts=proceed"
+	err := s.call(ctx, http.MethodPost, path, map[string]any{"query": query}, nil)
+	if err != nil {
+		return fmt.Errorf("removing documents that are parked: %w", err)
+	}
+	return nil
+}
+
+// DropStream implements index.Store.
+func (s *Store) DropStream(ctx context.Context, name string) error {
+	if err := s.dropStream(ctx, name); err != nil {
+		return fmt.Errorf("removing stream %s from the index: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) dropStream(ctx context.Context, name string) error {
+	st, err := s.readState(ctx)
+	if err != nil {
+		return err
+	}
+	if st.Streams[name] == nil {
+		return nil
+	}
+	// Marked first, so that nothing is taken into it, and nobody counts on its
+	// cursor, before the last has gone.
+	if _, err := s.update(ctx, func(st *state) error {
+		if st.Streams[name] != nil {
+			st.Streams[name].Dropping = true
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	j := &joins{s: s, stream: name, from: dropped}
+	if err := j.load(ctx); err != nil {
+		return err
+	}
+	if err := j.run(ctx); err != nil {
+		return err
+	}
+	all := []string{s.names.days(), s.names.parked(), s.names.dead()}
+	stuck := 0
+	for {
+		if err := s.refresh(ctx, all); err != nil {
+			return err
+		}
+		a, err := s.search(ctx, all, map[string]any{
+			"size": chunk, "track_total_hits": false, "seq_no_primary_term": true,
+			"query": map[string]any{"term": map[string]any{"index.streams": name}},
+		})
+		if err != nil {
+			return fmt.Errorf("looking for its documents: %w", err)
+		}
+		if len(a.Hits.Hits) == 0 {
+			break
+		}
+		if stuck++; stuck > maxRounds+1 {
+			return errBusy
+		}
+		moved, err := s.dropFrom(ctx, j, a.Hits.Hits)
+		if err != nil {
+			return err
+		}
+		if moved {
+			stuck = 0
+		}
+	}
+	_, err = s.update(ctx, func(st *state) error {
+		delete(st.Streams, name)
+		return nil
+	})
+	return err
+}
+
+// dropFrom removes the entries of a stream from documents. It says whether any
+// could be changed.
+func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit) (bool, error) {
+	c := &changes{}
+	var responses []string
+	for _, h := range hits {
+		at := version{h.SeqNo, h.Term}
+		cp := found{stored: stored{h.Index, h.ID, at, h.Source}}
+		doc, err := readDocument(h.Source, s.names.roleOf(h.Index))
+		if err != nil {
+			// Of an entry that can't be read, or spoiled: nothing is left of it.
+			c.removals = append(c.removals, &item{index: h.Index, id: h.ID, at: &at})
+			continue
+		}
+		cp.doc = doc
+		responses = append(responses, doc.response())
+		left := slices.DeleteFunc(slices.Clone(doc.entries), func(e index.Parsed) bool {
+			return e.Stream == j.stream || e.Record.EventID != doc.event
+		})
+		if len(left) == 0 {
+			c.removals = append(c.removals, &item{index: h.Index, id: h.ID, at: &at})
+			continue
+		}
+		d := newDocument(doc.event, left)
+		d.role, d.reason = doc.role, doc.reason
+		if doc.role == parked {
+			d.head, d.time = doc.head, doc.time
+		}
+		responses = append(responses, d.response())
+		c.settle(s.names, d, []found{cp})
+	}
+	if err := j.note(ctx, responses...); err != nil {
+		return false, err
+	}
+	if err := s.carryOut(ctx, c); err != nil {
+		return false, err
+	}
+	if err := s.refresh(ctx, c.indices()); err != nil {
+		return false, err
+	}
+	conflicts := c.conflicted()
+	return len(conflicts) < len(hits), j.run(ctx)
+}

@@ -19,31 +19,31 @@ func (b *batch) tellPrompt(o *Observation, t *turn, c *call, in *Item) {
 		prompt := b.copyOf(t.prompt.Encoded)
 		o.Content.System, o.Content.Input = prompt.System, prompt.Input
 		o.Conversation.System, o.Conversation.Messages = t.prompt.Content.System, t.prompt.Content.Messages
-		if c.typed == "" {
+		if c.typed == typedNone {
 			c.typed = promptOf(t, c)
 		}
-		setPrompt(&o.Record, t.prompt, c.typed)
+		setPrompt(&o.Record, t.prompt, c.typed.completeness())
 	}
 }
 
 // enterTurn makes c one of the calls of the event's turn. Calls that come later
 // in the turn may have been told first, as if they were the turn's first.
 func (b *batch) enterTurn(c *call, in *Item, exact bool, carrier int) *turn {
-	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	t := b.w.turn(in.Who.Session, in.PromptID)
 	t.enter(c, in.Sequence, exact)
-	if t.hasPrompt() && len(t.calls) > 1 && t.calls[0] == c {
+	if t.hasPrompt() && len(t.calls) > 1 && t.calls[0].call == c {
 		for _, later := range t.calls[1:] {
-			b.retellPrompt(t, later, carrier)
+			b.retellPrompt(t, later.call, carrier)
 		}
 	}
 	return t
 }
 
-func promptOf(t *turn, c *call) genai.Completeness {
-	if len(t.calls) > 0 && t.calls[0] != c {
-		return genai.ContentUserPromptOfTurn
+func promptOf(t *turn, c *call) typed {
+	if len(t.calls) > 0 && t.calls[0].call != c {
+		return typedTurn
 	}
-	return genai.ContentUserPromptOnly
+	return typedHere
 }
 
 // retellPrompt makes an observation of what the user typed for a call of the turn.
@@ -52,7 +52,7 @@ func (b *batch) retellPrompt(t *turn, c *call, carrier int) {
 		return // its own observation has it
 	}
 	o := b.retell(c.id, t.prompt, carrier)
-	setPrompt(&o.Record, t.prompt, promptOf(t, c))
+	setPrompt(&o.Record, t.prompt, promptOf(t, c).completeness())
 	o.Record.Kind = audit.KindInteraction
 	o.Record.Status = ""
 	label(&o.Record, o.Record.Content.Prompt)
@@ -64,14 +64,16 @@ func (b *batch) claimPending(in *Item) *call {
 	if !isClaudeCode(in) || in.PromptID == "" {
 		return nil
 	}
-	t := b.w.turns[makeKey("turn", in.Who.Session, in.PromptID)]
-	if t == nil {
+	r := b.w.turnOf[makeKey("turn", in.Who.Session, in.PromptID)]
+	if r == 0 {
 		return nil
 	}
+	t := b.w.turns.at(r)
+	t.forget()
 	var c *call
 	for _, p := range t.pending {
 		if p.seq < in.Sequence && (c == nil || p.seq > c.seq) {
-			c = p
+			c = p.call
 		}
 	}
 	if c != nil {
@@ -98,14 +100,14 @@ func (b *batch) claudeCodePart(i int, in *Item) {
 // api_refusal.
 func (b *batch) answerPart(i int, in *Item) {
 	k := makeKey("request", in.RequestID)
-	c := b.w.byKey[k]
+	c := b.w.find(k)
 	if c == nil {
 		if c = b.claimPending(in); c == nil {
-			c = b.w.newCall(eventID("request", k), b.now)
+			c = b.w.newCall(eventID("request", k))
 		}
 		b.w.bind(c, k)
 	} else {
-		b.w.touch(c, b.now)
+		b.w.touch(c)
 	}
 	b.w.bindIDs(c, in.ResponseID, "")
 	if in.PromptID != "" {
@@ -121,22 +123,22 @@ func (b *batch) userPrompt(i int, in *Item) {
 		b.uncorrelated(i, in)
 		return
 	}
-	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	t := b.w.turn(in.Who.Session, in.PromptID)
 	b.w.setPrompt(t, in)
 	k := makeKey("prompt", in.Who.Session, in.PromptID)
-	c := b.w.byKey[k]
+	c := b.w.find(k)
 	if c == nil && len(t.calls) > 0 {
-		c = t.calls[0]
+		c = t.calls[0].call
 	}
 	if c == nil && len(t.pending) > 0 {
-		c = t.pending[0]
+		c = t.pending[0].call
 	}
 	if c == nil {
-		c = b.w.newCall(eventID("prompt", k), b.now)
-		c.more().adopted, c.turn, c.seq = true, t, in.Sequence
-		t.pending = append(t.pending, c)
+		c = b.w.newCall(eventID("prompt", k))
+		c.adopted, c.turn, c.seq = true, t.self, in.Sequence
+		t.pending = append(t.pending, c.ofTurn())
 	} else {
-		b.w.touch(c, b.now)
+		b.w.touch(c)
 	}
 	b.w.bind(c, k)
 	o := b.own(i, in, c.id, &context{})
@@ -148,8 +150,8 @@ func (b *batch) userPrompt(i int, in *Item) {
 	label(&o.Record, o.Record.Content.Prompt)
 	if t.hasPrompt() {
 		for _, later := range t.calls {
-			if later != c {
-				b.retellPrompt(t, later, i)
+			if later.call != c {
+				b.retellPrompt(t, later.call, i)
 			}
 		}
 	}
@@ -158,13 +160,13 @@ func (b *batch) userPrompt(i int, in *Item) {
 // requestBody is the body of the request that the next call event of the turn
 // tells of.
 func (b *batch) requestBody(i int, in *Item) {
-	t := b.w.turn(in.Who.Session, in.PromptID, b.now)
+	t := b.w.turn(in.Who.Session, in.PromptID)
 	k := makeKey("body", in.Who.Session, in.PromptID, sequenceText(in.Sequence))
-	c := b.w.byKey[k]
+	c := b.w.find(k)
 	if c == nil {
 		for _, next := range t.calls { // by sequence
 			if next.seq > in.Sequence && !next.hasBody {
-				c = next
+				c = next.call
 				break
 			}
 		}
@@ -172,18 +174,18 @@ func (b *batch) requestBody(i int, in *Item) {
 	if c == nil {
 		for _, p := range t.pending {
 			if !p.hasBody && p.seq < in.Sequence {
-				c = p
+				c = p.call
 			}
 		}
 	}
 	if c == nil {
-		c = b.w.newCall(eventID("body", k), b.now)
-		c.more().turn, c.seq = t, in.Sequence
-		t.pending = append(t.pending, c)
+		c = b.w.newCall(eventID("body", k))
+		c.turn, c.seq = t.self, in.Sequence
+		t.pending = append(t.pending, c.ofTurn())
 	} else {
-		b.w.touch(c, b.now)
+		b.w.touch(c)
 	}
-	c.more().hasBody = true
+	c.hasBody = true
 	b.w.bind(c, k)
 	o := b.own(i, in, c.id, &context{})
 	o.Record.Kind = audit.KindActivity
@@ -201,17 +203,17 @@ func (b *batch) claudeCodeInteraction(i int, in *Item) {
 
 // tellChildren tells the calls under an interaction what its user typed.
 func (b *batch) tellChildren(carrier int, in *Item) {
-	children := slices.Clone(b.w.under[spanKey(in.TraceID, in.SpanID)])
-	slices.SortStableFunc(children, func(x, y *call) int { return cmp.Compare(firstStart(x), firstStart(y)) })
+	children := slices.Collect(b.w.callsUnder(spanKey(in.TraceID, in.SpanID)))
+	slices.SortStableFunc(children, func(x, y *call) int { return cmp.Compare(b.w.firstStart(x), b.w.firstStart(y)) })
 	for n, c := range children {
 		o := b.retell(c.id, in, carrier)
-		typed := genai.ContentUserPromptOnly
+		how := typedHere
 		if n > 0 {
-			typed = genai.ContentUserPromptOfTurn
+			how = typedTurn
 		}
-		setPrompt(&o.Record, in, typed)
+		setPrompt(&o.Record, in, how.completeness())
 		o.Record.Kind, o.Record.Status = audit.KindInteraction, ""
-		o.Record.Timestamp, o.Record.LatencyMs = time.Unix(0, firstStart(c)).UTC(), nil
+		o.Record.Timestamp, o.Record.LatencyMs = time.Unix(0, b.w.firstStart(c)).UTC(), nil
 		o.Record.SpanID, o.Record.Source.ParentSpanID = "", ""
 		o.Record.Source.Rank = rankPart
 		label(&o.Record, c.id.String()+o.Record.Content.Prompt)

@@ -204,9 +204,9 @@ func label(r *audit.Record, label string) {
 	r.Source.Digest = hexDigest(h.Sum(nil))
 }
 
-func firstStart(c *call) int64 {
+func (w *Window) firstStart(c *call) int64 {
 	var t int64
-	for _, s := range c.sources {
+	for s := range w.sourcesOf(c) {
 		if t == 0 || s.start < t {
 			t = s.start
 		}
@@ -223,14 +223,14 @@ func (w *Window) Restore(r *audit.Record) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.opts.Now()
+	w.begin()
 	k := makeKey("event", string(r.EventID[:]))
-	c := w.byKey[k]
+	c := w.find(k)
 	if c == nil {
-		c = w.newCall(r.EventID, now)
+		c = w.newCall(r.EventID)
 		w.bind(c, k)
 	} else {
-		w.touch(c, now)
+		w.touch(c)
 	}
 	if r.Source.Dialect == DialectContext {
 		return
@@ -264,7 +264,7 @@ func (w *Window) Restore(r *audit.Record) {
 	}
 	if isPart {
 		if !fromClaudeCode {
-			c.more().partsLost = true
+			c.partsLost = true
 		}
 		if okTrace && okSpan {
 			w.joinTrace(c, trace)
@@ -288,28 +288,31 @@ func (w *Window) Restore(r *audit.Record) {
 
 func (w *Window) restoreTurn(c *call, r *audit.Record) {
 	events := r.Source.Events
-	t := w.turn(r.SessionID, r.Source.PromptID, w.opts.Now())
+	t := w.turn(r.SessionID, r.Source.PromptID)
 	seq := *r.Source.Sequence
 	switch {
 	case slices.Contains(events, "claude_code.user_prompt"):
 		k := makeKey("prompt", r.SessionID, r.Source.PromptID)
-		if w.byKey[k] == nil {
+		if w.byKey[k] == 0 {
 			w.bind(c, k)
 			if !c.told {
-				c.more().adopted, c.turn, c.seq = true, t, seq
-				t.pending = append(without(t.pending, c), c)
+				c.adopted, c.turn, c.seq = true, t.self, seq
+				t.pending = append(without(t.pending, c), c.ofTurn())
 			}
 		}
 	case slices.Contains(events, "claude_code.api_request_body"):
 		w.bind(c, makeKey("body", r.SessionID, r.Source.PromptID, sequenceText(seq)))
-		c.more().hasBody = true
-		if !c.told && !slices.Contains(t.pending, c) {
-			c.turn, c.seq = t, seq
-			t.pending = append(t.pending, c)
+		c.hasBody = true
+		if !c.told && index(t.pending, c) < 0 {
+			c.turn, c.seq = t.self, seq
+			t.pending = append(t.pending, c.ofTurn())
 		}
 	case r.Source.Rank == rankCall:
-		if l := genai.Completeness(r.Content.Prompt); l == genai.ContentUserPromptOnly || l == genai.ContentUserPromptOfTurn {
-			c.more().typed = l
+		switch genai.Completeness(r.Content.Prompt) {
+		case genai.ContentUserPromptOnly:
+			c.typed = typedHere
+		case genai.ContentUserPromptOfTurn:
+			c.typed = typedTurn
 		}
 		t.enter(c, seq, true)
 	case r.RequestID != "":

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -52,8 +51,9 @@ type Result struct {
 func (w *Window) Resolve(items []Item, signal string) Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := batch{w: w, now: w.opts.Now(), items: items, signal: signal, res: Result{EventIDs: make([]uuid.UUID, len(items))}}
-	w.expire(b.now)
+	w.begin()
+	b := batch{w: w, items: items, signal: signal, res: Result{EventIDs: make([]uuid.UUID, len(items))}}
+	w.expire()
 	if signal == SignalSpan {
 		for i := range items {
 			w.addNode(&items[i])
@@ -86,7 +86,6 @@ func (w *Window) Resolve(items []Item, signal string) Result {
 // batch is the state of one Resolve.
 type batch struct {
 	w      *Window
-	now    time.Time
 	items  []Item
 	signal string
 	res    Result
@@ -189,11 +188,11 @@ func (b *batch) call(i int, in *Item) {
 	src := b.source(in)
 	c := b.find(in, &src)
 	if c == nil {
-		c = b.w.newCall(callID(in, &src), b.now)
+		c = b.w.newCall(callID(in, &src))
 	} else {
-		b.w.touch(c, b.now)
+		b.w.touch(c)
 	}
-	first := !slices.ContainsFunc(c.sources, func(s source) bool {
+	first := !b.w.anySource(c, func(s *source) bool {
 		return s.log == src.log && s.scope == src.scope && s.trace == src.trace && s.span == src.span && s.sequence == src.sequence
 	})
 	if first {
@@ -233,19 +232,15 @@ func (b *batch) call(i int, in *Item) {
 		c.own.add(&o.Record)
 	}
 	if isClaudeCode(in) && b.signal == SignalSpan {
-		if t := b.w.traces[in.TraceID]; t != nil {
-			if n := t.node(in.ParentSpanID); n != nil && n.prompt != nil {
-				b.tellChildren(i, n.prompt)
-			}
+		if n := b.w.nodeOf[spanRef{in.TraceID, in.ParentSpanID}]; n != 0 && b.w.nodes.at(n).prompt {
+			b.tellChildren(i, b.w.prompts[n].item)
 		}
 	}
 }
 
 func (w *Window) parentOf(id pcommon.TraceID, span pcommon.SpanID) pcommon.SpanID {
-	if t := w.traces[id]; t != nil {
-		if n := t.node(span); n != nil {
-			return n.parent
-		}
+	if n := w.node(id, span); n != nil {
+		return n.parent
 	}
 	return pcommon.SpanID{}
 }
@@ -294,12 +289,12 @@ func anonymousKey(in *Item) key {
 func (b *batch) find(in *Item, src *source) *call {
 	w := b.w
 	if !src.span.IsEmpty() {
-		if c := w.byKey[spanKey(src.trace, src.span)]; c != nil {
+		if c := w.find(spanKey(src.trace, src.span)); c != nil {
 			return c
 		}
 	}
 	if in.ResponseID != "" {
-		if c := w.byKey[makeKey("response", in.ResponseID)]; c != nil && !retold(c, src) && near(c, src) {
+		if c := w.find(makeKey("response", in.ResponseID)); c != nil && !w.retold(c, src) && w.near(c, src) {
 			return c
 		}
 	}
@@ -312,26 +307,26 @@ func (b *batch) find(in *Item, src *source) *call {
 		}
 	}
 	if src.span.IsEmpty() {
-		if c := w.byKey[anonymousKey(in)]; c != nil {
+		if c := w.find(anonymousKey(in)); c != nil {
 			return c
 		}
 		return b.claimPending(in)
 	}
 	if in.Half != "" {
-		for _, c := range w.under[in.halfKey()] {
-			if otherHalf(c, src) {
+		for c := range w.callsUnder(in.halfKey()) {
+			if w.otherHalf(c, src) {
 				return c
 			}
 		}
 	}
 	if !src.parent.IsEmpty() {
-		if c := w.byKey[spanKey(src.trace, src.parent)]; c != nil && twin(c, src) {
+		if c := w.find(spanKey(src.trace, src.parent)); c != nil && w.twin(c, src) {
 			return c
 		}
 	}
 	var best *call
-	for _, c := range w.under[spanKey(src.trace, src.span)] {
-		if twin(c, src) && (best == nil || lastEnd(c) > lastEnd(best)) {
+	for c := range w.callsUnder(spanKey(src.trace, src.span)) {
+		if w.twin(c, src) && (best == nil || w.lastEnd(c) > w.lastEnd(best)) {
 			best = c
 		}
 	}
@@ -339,8 +334,8 @@ func (b *batch) find(in *Item, src *source) *call {
 		return best
 	}
 	if !src.parent.IsEmpty() {
-		for _, c := range w.under[spanKey(src.trace, src.parent)] {
-			if sibling(c, src) {
+		for c := range w.callsUnder(spanKey(src.trace, src.parent)) {
+			if w.sibling(c, src) {
 				return c
 			}
 		}
@@ -351,8 +346,8 @@ func (b *batch) find(in *Item, src *source) *call {
 // retold tells whether the same instrumentation of the same application has
 // told this response before on another span: then it is another call, which a
 // cache answered, and no twin. The two halves of a stream are one call.
-func retold(c *call, src *source) bool {
-	return slices.ContainsFunc(c.sources, func(s source) bool {
+func (w *Window) retold(c *call, src *source) bool {
+	return w.anySource(c, func(s *source) bool {
 		return s.scope == src.scope && s.app == src.app && s.log == src.log &&
 			(s.span != src.span || s.trace != src.trace) && !s.span.IsEmpty() && s.half == src.half
 	})
@@ -362,7 +357,7 @@ func (b *batch) findRequest(id string, src *source) *call {
 	if id == "" {
 		return nil
 	}
-	if c := b.w.byKey[makeKey("request", id)]; c != nil && !contradicts(c, src) && near(c, src) {
+	if c := b.w.find(makeKey("request", id)); c != nil && !b.w.contradicts(c, src) && b.w.near(c, src) {
 		return c
 	}
 	return nil
@@ -371,11 +366,11 @@ func (b *batch) findRequest(id string, src *source) *call {
 // near tells whether a telling with an id in common is of about the same time
 // as the call: a response that is shown again, hours later, is no twin. Clocks of
 // an application and of a gateway before it may be apart.
-func near(c *call, src *source) bool {
-	if src.start == 0 || len(c.sources) == 0 {
+func (w *Window) near(c *call, src *source) bool {
+	if src.start == 0 || c.nSource == 0 {
 		return true
 	}
-	return slices.ContainsFunc(c.sources, func(s source) bool {
+	return w.anySource(c, func(s *source) bool {
 		return s.start == 0 || s.start <= max(src.end, src.start)+int64(clockSkew) && max(s.end, s.start) >= src.start-int64(clockSkew)
 	})
 }
@@ -388,27 +383,27 @@ func (in *Item) halfKey() key { return halfKey(in.Who.Application, in.Scope, in.
 
 // otherHalf tells whether c is a call of which only the other half was told, at
 // the same time.
-func otherHalf(c *call, src *source) bool {
-	return len(c.sources) > 0 && !slices.ContainsFunc(c.sources, func(s source) bool {
+func (w *Window) otherHalf(c *call, src *source) bool {
+	return c.nSource > 0 && !w.anySource(c, func(s *source) bool {
 		apart := s.start - src.start
 		return s.half == 0 || s.half == src.half || max(apart, -apart) > int64(slack)
 	})
 }
 
 // contradicts tells whether the two have different response ids.
-func contradicts(c *call, src *source) bool {
-	return slices.ContainsFunc(c.sources, func(s source) bool {
+func (w *Window) contradicts(c *call, src *source) bool {
+	return w.anySource(c, func(s *source) bool {
 		return s.response != 0 && src.response != 0 && s.response != src.response
 	})
 }
 
 // compatible tells whether nothing speaks against c and src being one call:
 // another instrumentation, no different ids, the same outcome.
-func compatible(c *call, src *source) bool {
-	if !c.told || contradicts(c, src) {
+func (w *Window) compatible(c *call, src *source) bool {
+	if !c.told || w.contradicts(c, src) {
 		return false
 	}
-	return !slices.ContainsFunc(c.sources, func(s source) bool {
+	return !w.anySource(c, func(s *source) bool {
 		if s.request != 0 && src.request != 0 && s.request != src.request {
 			return true
 		}
@@ -422,24 +417,24 @@ func compatible(c *call, src *source) bool {
 // twin tells whether a call and a telling whose span is parent or child of the
 // call's are one: a model call within a model call is the same call, unless it
 // was one of several tries.
-func twin(c *call, src *source) bool {
-	return compatible(c, src) && slices.ContainsFunc(c.sources, func(s source) bool {
-		return within(&s, src) || within(src, &s)
+func (w *Window) twin(c *call, src *source) bool {
+	return w.compatible(c, src) && w.anySource(c, func(s *source) bool {
+		return within(s, src) || within(src, s)
 	})
 }
 
 // sibling tells whether a telling under the same parent is of the same call:
 // the SDK's own span beside an instrumentation's that isn't current while it
 // runs, where no id links them.
-func sibling(c *call, src *source) bool {
-	return compatible(c, src) && slices.ContainsFunc(c.sources, func(s source) bool {
+func (w *Window) sibling(c *call, src *source) bool {
+	return w.compatible(c, src) && w.anySource(c, func(s *source) bool {
 		if s.native == src.native || s.model != 0 && src.model != 0 && s.model != src.model {
 			return false
 		}
 		if s.native {
-			return within(&s, src)
+			return within(s, src)
 		}
-		return within(src, &s)
+		return within(src, s)
 	})
 }
 
@@ -449,9 +444,9 @@ func within(inner, outer *source) bool {
 		inner.start >= outer.start-int64(slack) && inner.end <= outer.end+int64(slack)
 }
 
-func lastEnd(c *call) int64 {
+func (w *Window) lastEnd(c *call) int64 {
 	var t int64
-	for _, s := range c.sources {
+	for s := range w.sourcesOf(c) {
 		t = max(t, s.end)
 	}
 	return t
@@ -460,11 +455,11 @@ func lastEnd(c *call) int64 {
 // callOfSpan is the call that a span tells, opened when it isn't known yet.
 func (b *batch) callOfSpan(trace pcommon.TraceID, span pcommon.SpanID) *call {
 	k := spanKey(trace, span)
-	if c := b.w.byKey[k]; c != nil {
-		b.w.touch(c, b.now)
+	if c := b.w.find(k); c != nil {
+		b.w.touch(c)
 		return c
 	}
-	c := b.w.newCall(eventID("span", k), b.now)
+	c := b.w.newCall(eventID("span", k))
 	b.w.bind(c, k)
 	b.w.joinTrace(c, trace)
 	return c
@@ -482,10 +477,9 @@ func (b *batch) part(i int, in *Item) {
 	}
 	c := b.callOfSpan(in.TraceID, in.SpanID)
 	b.res.EventIDs[i] = c.id
-	c.more()
 	p := part{in: in.Interaction, digest: digest(in)}
-	j, known := b.joinedAt[c]
-	if !known {
+	j, joined := b.joinedAt[c]
+	if !joined {
 		if b.joinedAt == nil {
 			b.joinedAt = map[*call]int{}
 		}
@@ -498,10 +492,11 @@ func (b *batch) part(i int, in *Item) {
 	if len(jc.parts) < maxParts {
 		jc.parts = append(jc.parts, p)
 	}
+	known := b.w.partsOf(c)
 	switch {
-	case len(c.parts) >= maxParts:
-		c.partsLost = c.partsLost || !hasPart(c.parts, p.digest)
-	case !hasPart(c.parts, p.digest):
+	case len(known) >= maxParts:
+		c.partsLost = c.partsLost || !hasPart(known, p.digest)
+	case !hasPart(known, p.digest):
 		p.in.Content = in.Content.Clone()
 		b.w.hold(c, p, in.Encoded.size())
 	}
@@ -520,9 +515,10 @@ func (b *batch) partOfParent(i int, in *Item) {
 }
 
 // all is what the call holds, and what it no longer holds of this request.
-func (jc *joinedCall) all() []part {
-	if len(jc.c.parts) >= len(jc.parts) && !jc.c.partsLost {
-		return jc.c.parts
+func (jc *joinedCall) all(w *Window) []part {
+	held := w.partsOf(jc.c)
+	if len(held) >= len(jc.parts) && !jc.c.partsLost {
+		return held
 	}
 	own := make([]part, 0, len(jc.parts))
 	seen := make(map[[16]byte]bool, len(jc.parts))
@@ -533,7 +529,7 @@ func (jc *joinedCall) all() []part {
 		}
 	}
 	var all []part // in the order of arrival
-	for _, p := range jc.c.parts {
+	for _, p := range held {
 		if !seen[p.digest] {
 			all = append(all, p)
 		}
@@ -545,7 +541,7 @@ func (jc *joinedCall) all() []part {
 func (b *batch) joinParts() {
 	for _, jc := range b.joined {
 		c := jc.c
-		parts := jc.all()
+		parts := jc.all(b.w)
 		ins := make([]genai.Interaction, len(parts))
 		digests := make([][16]byte, len(parts))
 		for i, p := range parts {
@@ -586,10 +582,11 @@ func (b *batch) context() {
 	var seen map[pcommon.TraceID]bool
 	for i := range b.items {
 		id := b.items[i].TraceID
-		if t := b.w.traces[id]; t == nil || len(t.calls) == 0 || seen[id] {
+		t := b.w.traceOf[id]
+		if t == 0 || b.w.traces.at(t).nCalls == 0 || seen[id] {
 			continue
 		}
-		b.contextOf(id)
+		b.contextOf(b.w.traces.at(t))
 		if i+1 < len(b.items) {
 			if seen == nil {
 				seen = map[pcommon.TraceID]bool{}
@@ -629,12 +626,13 @@ func (b *batch) place(trace pcommon.TraceID, span pcommon.SpanID) int {
 	return -1
 }
 
-func (b *batch) contextOf(id pcommon.TraceID) {
+func (b *batch) contextOf(t *trace) {
+	id := t.id
 	var ctx context
-	for _, c := range b.w.traces[id].calls {
+	for c := range b.w.callsOf(t) {
 		ctx = context{way: ctx.way[:0]}
-		for i := range c.sources {
-			if s := &c.sources[i]; s.trace == id && !s.log {
+		for s := range b.w.sourcesOf(c) {
+			if s.trace == id && !s.log {
 				b.w.ancestors(id, s.parent, &ctx)
 			}
 		}

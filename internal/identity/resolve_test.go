@@ -523,7 +523,7 @@ func TestMaxSpans(t *testing.T) {
 		resolve(w, contextSpan(byte(n+1), 1, 0, user("u")), contextSpan(byte(n+1), 2, 1))
 		require.LessOrEqual(t, w.Stats().Spans, 10)
 	}
-	require.LessOrEqual(t, len(w.traces), 10)
+	require.LessOrEqual(t, len(w.traceOf), 10)
 }
 
 func TestSpansOfOneTraceAreBounded(t *testing.T) {
@@ -597,13 +597,19 @@ func requireEmpty(t testing.TB, w *Window) {
 	require.Zero(t, w.Stats().ContentBytes)
 	require.Empty(t, w.byKey)
 	require.Empty(t, w.under)
-	require.Empty(t, w.turns)
-	require.Empty(t, w.traces)
-	require.Zero(t, w.turnList.Len())
-	require.Zero(t, w.traceLst.Len())
-	require.Zero(t, w.held.Len())
-	require.Nil(t, w.newest)
-	require.Nil(t, w.oldest)
+	require.Empty(t, w.turnOf)
+	require.Empty(t, w.traceOf)
+	require.Empty(t, w.nodeOf)
+	require.Empty(t, w.prompts)
+	w.begin() // the places of calls are free from the next request on
+	for name, n := range map[string]int{
+		"calls": w.calls.len(), "keys": w.keys.len(), "sources": w.sources.len(), "listed": w.listed.len(), "turns": w.turns.len(),
+		"traces": w.traces.len(), "members": w.members.len(), "nodes": w.nodes.len(), "callers": w.callers.len(), "held": w.held.len(),
+	} {
+		require.Zero(t, n, name)
+	}
+	require.Zero(t, w.calls.count+w.turns.count+w.traces.count+w.held.count)
+	require.Zero(t, w.calls.newest+w.calls.oldest+w.turns.newest+w.traces.newest+w.held.newest)
 }
 
 func TestTTL(t *testing.T) {

@@ -11,13 +11,12 @@ package identity
 
 import (
 	"cmp"
-	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -66,17 +65,19 @@ const clockSkew = 2 * time.Minute
 // collides with another's.
 type key [25]byte
 
+// maxKeyText is how long the names of a key may be together for it to be made without
+// memory of its own.
+const maxKeyText = 256
+
 func makeKey(kind string, parts ...string) key {
-	h := sha256.New()
-	h.Write([]byte(kind))
-	var n [8]byte
+	b := append(make([]byte, 0, maxKeyText), kind...)
 	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
+		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
+		b = append(b, p...)
 	}
+	sum := sha256.Sum256(b)
 	k := key{1}
-	copy(k[1:], h.Sum(nil))
+	copy(k[1:], sum[:])
 	return k
 }
 
@@ -90,17 +91,16 @@ func spanKey(trace pcommon.TraceID, span pcommon.SpanID) key {
 // eventID derives a call's event_id, a version 8 UUID (RFC 9562), from the
 // identity that it was first told by.
 func eventID(kind string, k key) uuid.UUID {
-	h := sha256.New()
-	h.Write([]byte("claudeaudit.event/1\x00" + kind + "\x00"))
-	h.Write(k[:])
-	id := uuid.UUID(h.Sum(nil)[:16])
+	b := append(make([]byte, 0, maxKeyText), "claudeaudit.event/1\x00"...)
+	b = append(append(b, kind...), 0)
+	sum := sha256.Sum256(append(b, k[:]...))
+	id := uuid.UUID(sum[:16])
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80
 	return id
 }
 
-// source is one telling of a call, kept to tell twins from other calls. It has
-// no pointers: the collector's garbage collector passes over a hundred thousand of them.
+// source is one telling of a call, kept to tell twins from other calls.
 type source struct {
 	scope, app, model   uint64 // name, 0 is none
 	response, request   uint64
@@ -110,6 +110,8 @@ type source struct {
 	sequence            int64
 	half                uint64
 	failed, log, native bool
+
+	next ref // of its call
 }
 
 var nameSeed = maphash.MakeSeed()
@@ -130,51 +132,85 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
+// call is a call in the window. A pointer to one is good until the request's end, also
+// when it leaves the window before.
 type call struct {
+	links
+	self ref
+	// life tells the calls apart that were in this place one after the other.
+	life    uint64
 	id      uuid.UUID
-	told    bool // the call itself was told, not only parts of it
-	keys    []key
-	parents []key
-	sources []source
-	traces  []pcommon.TraceID
+	touched int64 // Unix, ns
+	told    bool  // the call itself was told, not only parts of it
 
 	// own is what the call's own observations said of the caller when they were first made.
 	own ranks
 
-	// state is what few calls need.
-	*state
+	keys    ref // its names
+	parents ref // the keys that it is listed under
+	sources ref // in the order told
+	nSource int
+	traces  ref // memberships
 
-	touched    int64 // Unix, ns
-	prev, next *call // neighbours in the order of last telling
-}
+	held      ref  // content of parts
+	partsLost bool // content of earlier parts is no longer at hand
 
-// state is of calls that are told in parts or are of a Claude Code turn.
-type state struct {
-	parts       []part
-	partBytes   int64
-	partsLost   bool // content of earlier parts is no longer at hand
-	partsHeldIn *list.Element
-
-	turn    *turn
+	// Of a call of a Claude Code turn.
+	turn    ref
 	seq     int64
 	exact   bool // seq is that of the call's own event, not of one of its answer
 	hasBody bool // an api_request_body belongs to it already
 	adopted bool // the event_id is that of the turn's prompt
 	// typed is the completeness that the call's own observation gave the turn's
-	// prompt, "" when it did not have it.
-	typed genai.Completeness
-}
-
-// more makes c's state.
-func (c *call) more() *state {
-	if c.state == nil {
-		c.state = &state{seq: -1}
-	}
-	return c.state
+	// prompt, typedNone when it did not have it.
+	typed typed
 }
 
 // ranks are the ranks of what is known of the caller; 0 is not known.
 type ranks struct{ user, session, address, department, agent int }
+
+// typed is a completeness that what the user typed can have as the prompt of a call.
+type typed uint8
+
+const (
+	typedNone typed = iota
+	typedHere       // for this call
+	typedTurn       // for an earlier call of the turn
+)
+
+func (t typed) completeness() genai.Completeness {
+	return [...]genai.Completeness{"", genai.ContentUserPromptOnly, genai.ContentUserPromptOfTurn}[t]
+}
+
+// named is a key of a call: one of its names, or one that it is listed under.
+type named struct {
+	key  key
+	next ref // of the call
+}
+
+// listed is a call under a key that several calls can share.
+type listed struct{ call, next ref }
+
+// listing is the calls under a key.
+type listing struct {
+	first, last ref
+	n           int32
+}
+
+// member is a call of a trace.
+type member struct {
+	call, trace   ref
+	newer, older  ref // of the trace
+	nextOfTheCall ref
+}
+
+// held is the content of a call's parts.
+type held struct {
+	links
+	call  ref
+	parts []part
+	bytes int64
+}
 
 type part struct {
 	in     genai.Interaction
@@ -183,78 +219,108 @@ type part struct {
 
 // turn is one prompt of a Claude Code user and the calls that it led to.
 type turn struct {
+	links
+	self    ref
 	key     key
-	calls   []*call // claimed by a call event, by sequence
-	pending []*call // opened by a prompt or a request body, not claimed yet
+	calls   []turnCall // claimed by a call event, by sequence
+	pending []turnCall // opened by a prompt or a request body, not claimed yet
 	prompt  *Item
 	bytes   int64
-	touched time.Time
-	elem    *list.Element
+	touched int64
 }
 
+// turnCall is a call as a turn remembers it: it may have left the window since.
+type turnCall struct {
+	*call
+	life uint64
+}
+
+func (c *call) ofTurn() turnCall { return turnCall{c, c.life} }
+
+// node is a span.
 type node struct {
-	id, parent pcommon.SpanID
-	who        *genai.Who
-	prompt     *Item // of a Claude Code interaction
-	bytes      int64
+	spanRef
+	parent pcommon.SpanID
+	who    ref  // what it says of the caller
+	prompt bool // there is one of it in prompts
+	next   ref  // of the trace
 }
 
-// manyNodes is from how many nodes on a trace has an index of them.
-const manyNodes = 16
+// caller is what a span says of who called, in one text.
+type caller struct {
+	text string
+	// Where the user, the session, the address and the department end; the agent's
+	// name is the rest.
+	ends                  [4]int
+	userRank, sessionRank int
+}
+
+func callerOf(who *genai.Who) caller {
+	c := caller{userRank: who.UserRank, sessionRank: who.SessionRank}
+	b := append(make([]byte, 0, maxKeyText), who.User...)
+	c.ends[0] = len(b)
+	b = append(b, who.Session...)
+	c.ends[1] = len(b)
+	b = append(b, who.Address...)
+	c.ends[2] = len(b)
+	b = append(b, who.Department...)
+	c.ends[3] = len(b)
+	c.text = string(append(b, who.AgentName...))
+	return c
+}
+
+func (c *caller) who() genai.Who {
+	return genai.Who{
+		User: c.text[:c.ends[0]], UserRank: c.userRank,
+		Session: c.text[c.ends[0]:c.ends[1]], SessionRank: c.sessionRank,
+		Address: c.text[c.ends[1]:c.ends[2]], Department: c.text[c.ends[2]:c.ends[3]], AgentName: c.text[c.ends[3]:],
+	}
+}
+
+// heldPrompt is what the user typed, as the span of a Claude Code interaction tells it.
+type heldPrompt struct {
+	item  *Item
+	bytes int64
+}
 
 type trace struct {
-	id      pcommon.TraceID
-	nodes   []node
-	index   map[pcommon.SpanID]int32 // of nodes, when there are many
-	calls   []*call
-	touched time.Time
-	elem    *list.Element
-}
-
-func (t *trace) node(id pcommon.SpanID) *node {
-	if t.index != nil {
-		if i, ok := t.index[id]; ok {
-			return &t.nodes[i]
-		}
-		return nil
-	}
-	for i := range t.nodes {
-		if t.nodes[i].id == id {
-			return &t.nodes[i]
-		}
-	}
-	return nil
-}
-
-func (t *trace) add(n node) {
-	t.nodes = append(t.nodes, n)
-	switch {
-	case t.index != nil:
-		t.index[n.id] = int32(len(t.nodes) - 1)
-	case len(t.nodes) > manyNodes:
-		t.index = make(map[pcommon.SpanID]int32, 2*len(t.nodes))
-		for i := range t.nodes {
-			t.index[t.nodes[i].id] = int32(i)
-		}
-	}
+	links
+	id          pcommon.TraceID
+	nodes       ref
+	nNodes      int
+	first, last ref // members
+	nCalls      int
+	touched     int64
 }
 
 // Window is safe for concurrent use.
 type Window struct {
 	opts Options
 
-	mu       sync.Mutex
-	byKey    map[key]*call
-	under    map[key][]*call // calls under a parent span, or with a prompt in common
-	newest   *call           // in the order of last telling
-	oldest   *call
-	count    int
-	turns    map[key]*turn
-	turnList *list.List
-	traces   map[pcommon.TraceID]*trace
-	traceLst *list.List
-	spans    int
-	held     *list.List // of *call with content, most recent first
+	mu      sync.Mutex
+	now     int64 // Unix, ns
+	calls   lru[call, *call]
+	dead    []ref // calls that left the window since the request began
+	lives   uint64
+	keys    table[named]
+	sources table[source]
+	byKey   map[key]ref // calls
+
+	under  map[key]listing // calls under a parent span, or with a prompt in common
+	listed table[listed]
+
+	turns  lru[turn, *turn]
+	turnOf map[key]ref
+
+	traces  lru[trace, *trace]
+	traceOf map[pcommon.TraceID]ref
+	members table[member]
+	nodes   table[node]
+	nodeOf  map[spanRef]ref
+	callers table[caller]
+	prompts map[ref]heldPrompt // by node
+
+	held     lru[held, *held]
 	heldSize int64
 	evicted  int64
 }
@@ -278,10 +344,8 @@ func New(o Options) *Window {
 	}
 	return &Window{
 		opts:  o,
-		byKey: map[key]*call{}, under: map[key][]*call{},
-		turns: map[key]*turn{}, turnList: list.New(),
-		traces: map[pcommon.TraceID]*trace{}, traceLst: list.New(),
-		held: list.New(),
+		byKey: map[key]ref{}, under: map[key]listing{}, turnOf: map[key]ref{},
+		traceOf: map[pcommon.TraceID]ref{}, nodeOf: map[spanRef]ref{}, prompts: map[ref]heldPrompt{},
 	}
 }
 
@@ -296,102 +360,112 @@ type Stats struct {
 func (w *Window) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Stats{Calls: w.count, Spans: w.spans, ContentBytes: w.heldSize, Evicted: w.evicted}
+	return Stats{Calls: w.calls.count, Spans: w.nodes.len(), ContentBytes: w.heldSize, Evicted: w.evicted}
+}
+
+// begin starts a request or the restoring of an entry.
+func (w *Window) begin() {
+	w.now = w.opts.Now().UnixNano()
+	for _, r := range w.dead {
+		w.calls.remove(r)
+	}
+	w.dead = w.dead[:0]
 }
 
 // --- calls ---
 
-func (w *Window) newCall(id uuid.UUID, now time.Time) *call {
-	c := &call{id: id, touched: now.UnixNano()}
-	w.pushFront(c)
-	w.count++
-	for w.count > w.opts.MaxCalls {
+func (w *Window) newCall(id uuid.UUID) *call {
+	r, c := w.calls.add()
+	w.lives++
+	*c = call{self: r, life: w.lives, id: id, touched: w.now, seq: -1}
+	w.calls.push(r)
+	for w.calls.count > w.opts.MaxCalls {
 		w.evicted++
-		w.dropCall(w.oldest)
+		w.dropCall(w.calls.at(w.calls.oldest))
 	}
 	return c
 }
 
-func (w *Window) pushFront(c *call) {
-	c.prev, c.next = nil, w.newest
-	if w.newest != nil {
-		w.newest.prev = c
-	} else {
-		w.oldest = c
-	}
-	w.newest = c
+func (w *Window) touch(c *call) {
+	c.touched = w.now
+	w.calls.touch(c.self)
 }
 
-func (w *Window) unlink(c *call) {
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		w.newest = c.next
+// find is the call with a name, nil when there is none.
+func (w *Window) find(k key) *call {
+	if r := w.byKey[k]; r != 0 {
+		return w.calls.at(r)
 	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	} else {
-		w.oldest = c.prev
-	}
-	c.prev, c.next = nil, nil
+	return nil
 }
 
-func (w *Window) touch(c *call, now time.Time) {
-	c.touched = now.UnixNano()
-	w.unlink(c)
-	w.pushFront(c)
-}
-
+// dropCall takes a call out of the window. Its place is used again after the request: a
+// pointer to it may be at hand.
 func (w *Window) dropCall(c *call) {
-	w.unlink(c)
-	w.count--
-	for _, k := range c.keys {
-		if w.byKey[k] == c {
-			delete(w.byKey, k)
+	w.calls.unlink(c.self)
+	w.dead = append(w.dead, c.self)
+	for r := c.keys; r != 0; {
+		n := w.keys.at(r)
+		if w.byKey[n.key] == c.self {
+			delete(w.byKey, n.key)
 		}
+		r = w.freeNamed(r)
 	}
-	for _, k := range c.parents {
-		if l := without(w.under[k], c); len(l) > 0 {
-			w.under[k] = l
-		} else {
-			delete(w.under, k)
-		}
+	for r := c.parents; r != 0; {
+		w.unlist(c, w.keys.at(r).key)
+		r = w.freeNamed(r)
 	}
-	for _, id := range c.traces {
-		if t := w.traces[id]; t != nil {
-			t.calls = without(t.calls, c)
-			w.dropEmptyTrace(t)
-		}
+	for r := c.sources; r != 0; {
+		next := w.sources.at(r).next
+		w.sources.remove(r)
+		r = next
 	}
-	if c.state == nil {
-		return
+	for r := c.traces; r != 0; {
+		m := *w.members.at(r)
+		w.leave(r)
+		w.dropEmptyTrace(m.trace)
+		r = m.nextOfTheCall
 	}
-	if c.turn != nil {
-		c.turn.calls = without(c.turn.calls, c)
-		c.turn.pending = without(c.turn.pending, c)
+	c.keys, c.parents, c.sources, c.nSource, c.traces = 0, 0, 0, 0, 0
+	if c.turn != 0 {
+		t := w.turns.at(c.turn)
+		t.calls, t.pending = without(t.calls, c), without(t.pending, c)
 	}
+	c.life = 0 // for the other turns that have it
 	w.release(c)
 }
 
-func without[T comparable](s []T, v T) []T {
-	if i := slices.Index(s, v); i >= 0 {
-		return slices.Delete(s, i, i+1)
-	}
-	return s
+func (w *Window) freeNamed(r ref) (next ref) {
+	next = w.keys.at(r).next
+	w.keys.remove(r)
+	return next
 }
 
 // bind makes k a name of c, unless it is another call's already: a response id
 // that a cache replays belongs to the call that had it first.
 func (w *Window) bind(c *call, k key) {
-	if w.byKey[k] == nil {
-		w.byKey[k] = c
-		c.keys = append(c.keys, k)
+	if w.byKey[k] == 0 {
+		w.byKey[k] = c.self
+		c.keys = w.addNamed(k, c.keys)
 	}
 }
 
+func (w *Window) addNamed(k key, next ref) ref {
+	r, n := w.keys.add()
+	*n = named{k, next}
+	return r
+}
+
 func (w *Window) addSource(c *call, s source) {
-	if len(c.sources) < maxSources {
-		c.sources = append(c.sources, s)
+	if c.nSource < maxSources {
+		r, n := w.sources.add()
+		*n = s
+		last := &c.sources
+		for *last != 0 {
+			last = &w.sources.at(*last).next
+		}
+		*last = r
+		c.nSource++
 	}
 	if !s.span.IsEmpty() {
 		w.bind(c, spanKey(s.trace, s.span))
@@ -400,6 +474,29 @@ func (w *Window) addSource(c *call, s source) {
 			w.list(c, spanKey(s.trace, s.parent))
 		}
 	}
+}
+
+// sourcesOf are the tellings of a call that are kept.
+func (w *Window) sourcesOf(c *call) iter.Seq[*source] {
+	return func(yield func(*source) bool) {
+		for r := c.sources; r != 0; {
+			s := w.sources.at(r)
+			if !yield(s) {
+				return
+			}
+			r = s.next
+		}
+	}
+}
+
+// anySource tells whether f is true of one of the tellings.
+func (w *Window) anySource(c *call, f func(*source) bool) bool {
+	for s := range w.sourcesOf(c) {
+		if f(s) {
+			return true
+		}
+	}
+	return false
 }
 
 // bindIDs makes the API's ids names of c.
@@ -414,87 +511,208 @@ func (w *Window) bindIDs(c *call, responseID, requestID string) {
 
 // list adds c to the calls under k, which several can share.
 func (w *Window) list(c *call, k key) {
-	if l := w.under[k]; len(l) < maxPerParent && !slices.Contains(l, c) {
-		w.under[k] = append(l, c)
-		c.parents = append(c.parents, k)
+	l := w.under[k]
+	if l.n >= maxPerParent {
+		return
+	}
+	for r := l.first; r != 0; r = w.listed.at(r).next {
+		if w.listed.at(r).call == c.self {
+			return
+		}
+	}
+	r, n := w.listed.add()
+	n.call = c.self
+	if l.first == 0 {
+		l.first = r
+	} else {
+		w.listed.at(l.last).next = r
+	}
+	l.last = r
+	l.n++
+	w.under[k] = l
+	c.parents = w.addNamed(k, c.parents)
+}
+
+// unlist takes c from the calls under k.
+func (w *Window) unlist(c *call, k key) {
+	l := w.under[k]
+	for before, r := ref(0), l.first; r != 0; before, r = r, w.listed.at(r).next {
+		n := *w.listed.at(r)
+		if n.call != c.self {
+			continue
+		}
+		if before == 0 {
+			l.first = n.next
+		} else {
+			w.listed.at(before).next = n.next
+		}
+		if l.last == r {
+			l.last = before
+		}
+		l.n--
+		w.listed.remove(r)
+		break
+	}
+	if l.first == 0 {
+		delete(w.under, k)
+	} else {
+		w.under[k] = l
 	}
 }
 
-func (w *Window) joinTrace(c *call, id pcommon.TraceID) {
-	if slices.Contains(c.traces, id) {
-		return
-	}
-	t := w.trace(id)
-	if len(t.calls) < maxCallsOfTrace {
-		t.calls = append(t.calls, c)
-		c.traces = append(c.traces, id)
+// callsUnder are the calls that share k, in the order in which they were told.
+func (w *Window) callsUnder(k key) iter.Seq[*call] {
+	return func(yield func(*call) bool) {
+		for r := w.under[k].first; r != 0; r = w.listed.at(r).next {
+			if !yield(w.calls.at(w.listed.at(r).call)) {
+				return
+			}
+		}
 	}
 }
 
 // --- traces ---
 
-func (w *Window) trace(id pcommon.TraceID) *trace {
-	now := w.opts.Now()
-	t := w.traces[id]
-	if t == nil {
-		t = &trace{id: id}
-		t.elem = w.traceLst.PushFront(t)
-		w.traces[id] = t
-	} else {
-		w.traceLst.MoveToFront(t.elem)
+func (w *Window) joinTrace(c *call, id pcommon.TraceID) {
+	for r := c.traces; r != 0; r = w.members.at(r).nextOfTheCall {
+		if w.traces.at(w.members.at(r).trace).id == id {
+			return
+		}
 	}
-	t.touched = now
-	return t
+	tr, t := w.trace(id)
+	if t.nCalls >= maxCallsOfTrace {
+		return
+	}
+	r, m := w.members.add()
+	*m = member{call: c.self, trace: tr, older: t.last, nextOfTheCall: c.traces}
+	if t.last == 0 {
+		t.first = r
+	} else {
+		w.members.at(t.last).newer = r
+	}
+	t.last = r
+	t.nCalls++
+	c.traces = r
+}
+
+// leave ends a membership; its call's list of them is to be forgotten.
+func (w *Window) leave(r ref) {
+	m := *w.members.at(r)
+	t := w.traces.at(m.trace)
+	if m.newer != 0 {
+		w.members.at(m.newer).older = m.older
+	} else {
+		t.last = m.older
+	}
+	if m.older != 0 {
+		w.members.at(m.older).newer = m.newer
+	} else {
+		t.first = m.newer
+	}
+	t.nCalls--
+	w.members.remove(r)
+}
+
+// callsOf are the calls of a trace, in the order in which they were told.
+func (w *Window) callsOf(t *trace) iter.Seq[*call] {
+	return func(yield func(*call) bool) {
+		for r := t.first; r != 0; r = w.members.at(r).newer {
+			if !yield(w.calls.at(w.members.at(r).call)) {
+				return
+			}
+		}
+	}
+}
+
+func (w *Window) trace(id pcommon.TraceID) (ref, *trace) {
+	r := w.traceOf[id]
+	if r == 0 {
+		r, _ = w.traces.add()
+		w.traces.at(r).id = id
+		w.traces.push(r)
+		w.traceOf[id] = r
+	} else {
+		w.traces.touch(r)
+	}
+	t := w.traces.at(r)
+	t.touched = w.now
+	return r, t
+}
+
+// node is a span of a trace, nil when it isn't known.
+func (w *Window) node(trace pcommon.TraceID, span pcommon.SpanID) *node {
+	if r := w.nodeOf[spanRef{trace, span}]; r != 0 {
+		return w.nodes.at(r)
+	}
+	return nil
 }
 
 func (w *Window) addNode(in *Item) {
 	if in.SpanID.IsEmpty() || in.TraceID.IsEmpty() {
 		return
 	}
-	t := w.trace(in.TraceID)
-	n := t.node(in.SpanID)
-	if n == nil {
-		if len(t.nodes) >= maxNodesOfTrace {
+	tr, t := w.trace(in.TraceID)
+	id := spanRef{in.TraceID, in.SpanID}
+	r := w.nodeOf[id]
+	if r == 0 {
+		if t.nNodes >= maxNodesOfTrace {
 			return
 		}
-		t.add(node{id: in.SpanID, parent: in.ParentSpanID})
-		n = &t.nodes[len(t.nodes)-1]
-		w.spans++
+		var n *node
+		r, n = w.nodes.add()
+		*n = node{spanRef: id, parent: in.ParentSpanID, next: t.nodes}
+		w.nodeOf[id] = r
+		t.nodes = r
+		t.nNodes++
 	}
-	if who := in.Who; n.who == nil && (who.User != "" || who.Session != "" || who.Address != "" || who.Department != "" || who.AgentName != "") {
-		// Not to keep the text alive that a value may be a part of.
-		who.User, who.Session, who.Address = strings.Clone(who.User), strings.Clone(who.Session), strings.Clone(who.Address)
-		n.who = &who
+	n := w.nodes.at(r)
+	if who := &in.Who; n.who == 0 && (who.User != "" || who.Session != "" || who.Address != "" || who.Department != "" || who.AgentName != "") {
+		var c *caller
+		n.who, c = w.callers.add()
+		*c = callerOf(who)
 	}
-	if n.prompt == nil && isClaudeCode(in) && len(in.Content.Messages) > 0 {
+	if !n.prompt && isClaudeCode(in) && len(in.Content.Messages) > 0 {
 		if size := in.Encoded.size(); w.heldSize+size <= w.opts.MaxContentBytes {
-			n.prompt, n.bytes = kept(in), size
+			n.prompt = true
+			w.prompts[r] = heldPrompt{kept(in), size}
 			w.heldSize += size
 		}
 	}
-	for w.spans > w.opts.MaxSpans {
-		oldest := w.traceLst.Back().Value.(*trace)
-		if oldest == t {
+	for w.nodes.len() > w.opts.MaxSpans {
+		if w.traces.oldest == tr {
 			break
 		}
-		w.forgetNodes(oldest)
+		w.forgetNodes(w.traces.oldest)
 	}
 }
 
-func (w *Window) forgetNodes(t *trace) {
-	w.spans -= len(t.nodes)
-	for _, n := range t.nodes {
-		w.heldSize -= n.bytes
+// forgetNodes makes the trace the newest without spans: what is left has calls, and
+// goes with them.
+func (w *Window) forgetNodes(tr ref) {
+	t := w.traces.at(tr)
+	for r := t.nodes; r != 0; {
+		n := *w.nodes.at(r)
+		delete(w.nodeOf, n.spanRef)
+		if n.who != 0 {
+			w.callers.remove(n.who)
+		}
+		if n.prompt {
+			w.heldSize -= w.prompts[r].bytes
+			delete(w.prompts, r)
+		}
+		w.nodes.remove(r)
+		r = n.next
 	}
-	t.nodes, t.index = nil, nil
-	w.traceLst.MoveToFront(t.elem)
-	w.dropEmptyTrace(t)
+	t.nodes, t.nNodes = 0, 0
+	w.traces.touch(tr)
+	w.dropEmptyTrace(tr)
 }
 
-func (w *Window) dropEmptyTrace(t *trace) {
-	if len(t.nodes) == 0 && len(t.calls) == 0 {
-		delete(w.traces, t.id)
-		w.traceLst.Remove(t.elem)
+func (w *Window) dropEmptyTrace(tr ref) {
+	if t := w.traces.at(tr); t.nodes == 0 && t.nCalls == 0 {
+		delete(w.traceOf, t.id)
+		w.traces.unlink(tr)
+		w.traces.remove(tr)
 	}
 }
 
@@ -532,19 +750,16 @@ func ownRank(rank int) int {
 
 // ancestors walks up from a span, nearest first.
 func (w *Window) ancestors(id pcommon.TraceID, parent pcommon.SpanID, ctx *context) {
-	t := w.traces[id]
-	if t == nil {
-		return
-	}
 	ctx.start = len(ctx.way)
 	for depth := 0; depth < maxDepth && !parent.IsEmpty(); depth++ {
-		n := t.node(parent)
+		n := w.node(id, parent)
 		if n == nil {
 			return
 		}
 		ctx.way = append(ctx.way, parent)
-		if n.who != nil {
-			ctx.add(n.who)
+		if n.who != 0 {
+			who := w.callers.at(n.who).who()
+			ctx.add(&who)
 		}
 		parent = n.parent
 	}
@@ -575,23 +790,33 @@ func better(a, b int) bool { return a > 0 && (b == 0 || a < b) }
 
 // --- content held ---
 
+// partsOf are the parts of a call whose content is at hand.
+func (w *Window) partsOf(c *call) []part {
+	if c.held == 0 {
+		return nil
+	}
+	return w.held.at(c.held).parts
+}
+
 func (w *Window) hold(c *call, p part, size int64) {
-	c.more()
-	if c.partBytes+size > maxPartBytes {
+	if c.held != 0 && w.held.at(c.held).bytes+size > maxPartBytes || size > maxPartBytes {
 		c.partsLost = true
 		w.release(c)
 	}
-	c.parts = append(c.parts, p)
-	c.partBytes += size
-	w.heldSize += size
-	if c.partsHeldIn == nil {
-		c.partsHeldIn = w.held.PushFront(c)
+	if c.held == 0 {
+		c.held, _ = w.held.add()
+		w.held.at(c.held).call = c.self
+		w.held.push(c.held)
 	} else {
-		w.held.MoveToFront(c.partsHeldIn)
+		w.held.touch(c.held)
 	}
-	for w.heldSize > w.opts.MaxContentBytes && w.held.Len() > 0 {
-		oldest := w.held.Back().Value.(*call)
-		if oldest == c && w.held.Len() == 1 {
+	h := w.held.at(c.held)
+	h.parts = append(h.parts, p)
+	h.bytes += size
+	w.heldSize += size
+	for w.heldSize > w.opts.MaxContentBytes && w.held.count > 0 {
+		oldest := w.calls.at(w.held.at(w.held.oldest).call)
+		if oldest == c && w.held.count == 1 {
 			return // one call alone: its request is bounded by the receiver
 		}
 		oldest.partsLost = true
@@ -600,47 +825,65 @@ func (w *Window) hold(c *call, p part, size int64) {
 }
 
 func (w *Window) release(c *call) {
-	w.heldSize -= c.partBytes
-	c.parts, c.partBytes = nil, 0
-	if c.partsHeldIn != nil {
-		w.held.Remove(c.partsHeldIn)
-		c.partsHeldIn = nil
+	if c.held != 0 {
+		w.heldSize -= w.held.at(c.held).bytes
+		w.held.unlink(c.held)
+		w.held.remove(c.held)
+		c.held = 0
 	}
 }
 
 // --- expiry ---
 
-func (w *Window) expire(now time.Time) {
-	limit := now.Add(-w.opts.TTL)
-	for w.oldest != nil && w.oldest.touched < limit.UnixNano() {
-		w.dropCall(w.oldest)
+func (w *Window) expire() {
+	limit := w.now - int64(w.opts.TTL)
+	for r := w.calls.oldest; r != 0 && w.calls.at(r).touched < limit; r = w.calls.oldest {
+		w.dropCall(w.calls.at(r))
 	}
-	for e := w.turnList.Back(); e != nil; e = w.turnList.Back() {
-		t := e.Value.(*turn)
-		if !t.touched.Before(limit) && w.turnList.Len() <= w.opts.MaxCalls {
+	for r := w.turns.oldest; r != 0; r = w.turns.oldest {
+		if w.turns.at(r).touched >= limit && w.turns.count <= w.opts.MaxCalls {
 			break
 		}
-		w.dropTurn(t)
+		w.dropTurn(r)
 	}
-	for e := w.traceLst.Back(); e != nil && e.Value.(*trace).touched.Before(limit); e = w.traceLst.Back() {
-		t := e.Value.(*trace)
-		t.touched = now // what is left has calls, and goes with them
-		w.forgetNodes(t)
+	for r := w.traces.oldest; r != 0 && w.traces.at(r).touched < limit; r = w.traces.oldest {
+		w.traces.at(r).touched = w.now
+		w.forgetNodes(r)
 	}
 }
 
-func (w *Window) turn(session, prompt string, now time.Time) *turn {
+func (w *Window) turn(session, prompt string) *turn {
 	k := makeKey("turn", session, prompt)
-	t := w.turns[k]
-	if t == nil {
-		t = &turn{key: k}
-		t.elem = w.turnList.PushFront(t)
-		w.turns[k] = t
+	r := w.turnOf[k]
+	if r == 0 {
+		r, _ = w.turns.add()
+		*w.turns.at(r) = turn{self: r, key: k}
+		w.turns.push(r)
+		w.turnOf[k] = r
 	} else {
-		w.turnList.MoveToFront(t.elem)
+		w.turns.touch(r)
 	}
-	t.touched = now
+	t := w.turns.at(r)
+	t.touched = w.now
+	t.forget()
 	return t
+}
+
+// forget lets go of calls that have left the window.
+func (t *turn) forget() {
+	left := func(c turnCall) bool { return c.call.life != c.life }
+	t.calls, t.pending = slices.DeleteFunc(t.calls, left), slices.DeleteFunc(t.pending, left)
+}
+
+func without(calls []turnCall, c *call) []turnCall {
+	if i := index(calls, c); i >= 0 {
+		return slices.Delete(calls, i, i+1)
+	}
+	return calls
+}
+
+func index(calls []turnCall, c *call) int {
+	return slices.IndexFunc(calls, func(x turnCall) bool { return x.call == c })
 }
 
 // enter makes c one of the turn's calls. The events of an answer come after
@@ -648,32 +891,34 @@ func (w *Window) turn(session, prompt string, now time.Time) *turn {
 // call's place among the others.
 func (t *turn) enter(c *call, seq int64, exact bool) {
 	t.pending = without(t.pending, c)
-	c.more()
 	switch {
-	case !slices.Contains(t.calls, c):
+	case index(t.calls, c) < 0:
 		if len(t.calls) >= maxCallsOfTurn {
 			return
 		}
-		t.calls = append(t.calls, c)
-		c.turn, c.seq, c.exact = t, seq, exact
+		t.calls = append(t.calls, c.ofTurn())
+		c.turn, c.seq, c.exact = t.self, seq, exact
 	case exact && !c.exact || exact == c.exact && seq < c.seq:
 		c.seq, c.exact = seq, exact
 	default:
 		return
 	}
-	slices.SortStableFunc(t.calls, func(a, b *call) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortStableFunc(t.calls, func(a, b turnCall) int { return cmp.Compare(a.seq, b.seq) })
 }
 
-func (w *Window) dropTurn(t *turn) {
+func (w *Window) dropTurn(r ref) {
+	t := w.turns.at(r)
+	t.forget()
 	for _, c := range t.calls {
-		c.turn = nil
+		c.turn = 0
 	}
 	for _, c := range t.pending {
-		c.turn = nil
+		c.turn = 0
 	}
 	w.heldSize -= t.bytes
-	delete(w.turns, t.key)
-	w.turnList.Remove(t.elem)
+	delete(w.turnOf, t.key)
+	w.turns.unlink(r)
+	w.turns.remove(r)
 }
 
 // hasPrompt tells whether what the user typed is known and at hand.

@@ -322,6 +322,68 @@ func (p *Parser) object() (Value, error) {
 
 // str reads the string literal that starts at p.i, and leaves it as it stands there.
 func (p *Parser) str() (string, form, error) {
+	src, start := p.s, p.i+1
+	if end, f := longLiteral(src, start); end > 0 {
+		s := src[start:end]
+		if control, beyond := survey(s); !control && (!beyond || validUTF8(s)) {
+			p.i = end + 1
+			return s, f, nil
+		}
+	}
+	return p.shortStr()
+}
+
+// longLiteral finds the end of the literal whose text begins at i, where that is far off, by
+// the searches of the standard library, and says how it has its escapes. It is 0 where the
+// end is near, escapes are many or something is wrong: shortStr reads those.
+func longLiteral(s string, i int) (end int, f form) {
+	const (
+		near   = 32
+		few    = 8  // escapes, on which it isn't judged yet
+		sparse = 40 // bytes for each escape, for a search to be quicker than a loop
+	)
+	start, escapes := i, 0
+	if len(s)-i < near || strings.IndexByte(s[i:i+near], '"') >= 0 {
+		return 0, 0
+	}
+	f = clean
+	for {
+		n := strings.IndexByte(s[i:], '"')
+		if n < 0 {
+			return 0, 0
+		}
+		quote := i + n
+		for i <= quote {
+			n := strings.IndexByte(s[i:quote], '\\')
+			if n < 0 {
+				return quote, f
+			}
+			i += n
+			width, how := escapeForm(s, i)
+			if escapes++; width == 0 || escapes >= few && i-start < escapes*sparse {
+				return 0, 0
+			}
+			f = max(f, how)
+			i += width // past the quote when that was escaped
+		}
+	}
+}
+
+// escapeForm returns the length of the escape at i, 0 when it is malformed, and the form that
+// a string with it has.
+func escapeForm(s string, i int) (width int, f form) {
+	if i+1 < len(s) && simpleEscape[s[i+1]] {
+		return 2, literal
+	}
+	_, width, canonical := readEscape(s[i:])
+	if !canonical {
+		return width, loose
+	}
+	return width, literal
+}
+
+// shortStr is str, byte by byte where it has to be: it knows what is wrong and where.
+func (p *Parser) shortStr() (string, form, error) {
 	src, start, f := p.s, p.i+1, clean
 	i, seen := run(src, start)
 	for {
@@ -337,16 +399,12 @@ func (p *Parser) str() (string, form, error) {
 			p.i = i
 			return "", 0, p.fail(ErrInvalid, "control character in string")
 		}
-		_, width, canonical := readEscape(src[i:])
-		switch {
-		case width == 0:
+		width, how := escapeForm(src, i)
+		if width == 0 {
 			p.i = i
 			return "", 0, p.fail(ErrInvalid, badEscape(src[i:]))
-		case !canonical:
-			f = loose
-		case f == clean:
-			f = literal
 		}
+		f = max(f, how)
 		var more uint64
 		i, more = run(src, i+width)
 		seen |= more
@@ -395,6 +453,9 @@ func appendUnescaped(dst []byte, raw string) []byte {
 }
 
 var unescapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// simpleEscape says which characters after a backslash are an escape of the canonical form.
+var simpleEscape = [256]bool{'"': true, '\\': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
 
 // readEscape decodes the escape that s starts with and returns its length, 0 when it is
 // malformed; canonical tells whether the canonical form has it so.

@@ -58,6 +58,25 @@ func run(s string, i int) (end int, seen uint64) {
 	return i, seen
 }
 
+// survey tells whether s has control characters, and bytes beyond ASCII.
+func survey(s string) (control, beyond bool) {
+	var low, seen uint64
+	i := 0
+	for ; i+32 <= len(s); i += 32 {
+		a, b, c, d := load64(s, i), load64(s, i+8), load64(s, i+16), load64(s, i+24)
+		seen |= a | b | c | d
+		// By the high bits, as in specials: none is marked wrongly where none is rightly.
+		low |= (a-ones*0x20)&^a | (b-ones*0x20)&^b | (c-ones*0x20)&^c | (d-ones*0x20)&^d
+	}
+	for ; i < len(s); i++ {
+		seen |= uint64(s[i])
+		if s[i] < 0x20 {
+			return true, seen&highs != 0
+		}
+	}
+	return low&highs != 0, seen&highs != 0
+}
+
 // slack is how much room copyRun may write to beyond what it copies.
 const slack = 8
 
@@ -143,6 +162,9 @@ func validUTF8(s string) bool {
 	for ; i+8 <= len(s); i += 8 {
 		w := load64(s, i)
 		if w&highs == 0 && state&63 == utf8Ok {
+			for i+40 <= len(s) && (load64(s, i+8)|load64(s, i+16)|load64(s, i+24)|load64(s, i+32))&highs == 0 {
+				i += 32
+			}
 			continue
 		}
 		state = utf8Steps[byte(w)] >> (state & 63)

@@ -29,6 +29,7 @@ type call struct {
 
 	id    uuid.UUID
 	op    operation
+	path  string // raw, as it goes upstream
 	start time.Time
 	who   identity
 	// detail says what was refused.

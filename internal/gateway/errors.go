@@ -32,6 +32,11 @@ var (
 		http.StatusUnsupportedMediaType, "invalid_request_error",
 		"the audit gateway takes request bodies without content-encoding only", 0,
 	}
+	errAnonymous = &apiError{
+		http.StatusUnauthorized, "authentication_error",
+		"the audit gateway does not know who calls: use the credential that was given to you for it", 0,
+	}
+	errBadToken      = &apiError{http.StatusUnauthorized, "authentication_error", "the token for the audit gateway is not valid", 0}
 	errTooLarge      = &apiError{http.StatusRequestEntityTooLarge, "request_too_large", "request exceeds the maximum size", 0}
 	errBodySlow      = &apiError{http.StatusRequestTimeout, "timeout_error", "the request's body did not arrive in time", 0}
 	errBodyCut       = &apiError{http.StatusBadRequest, "invalid_request_error", "the request's body ended early", 0}

@@ -58,8 +58,7 @@ func (c *call) forward() {
 // connection.
 func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 	r := c.r
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	target, err := c.up.url(path, r.URL.RawQuery)
+	target, err := c.up.url(c.path, r.URL.RawQuery)
 	if err != nil {
 		return nil, err
 	}

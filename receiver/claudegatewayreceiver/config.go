@@ -21,6 +21,10 @@ type Config struct {
 	Server confighttp.ServerConfig `mapstructure:",squash"`
 	// Upstreams says where Claude is served. What has no endpoint is refused.
 	Upstreams UpstreamsConfig `mapstructure:"upstreams"`
+	// Anonymous says what becomes of calls of which it isn't known who makes them: refuse or allow.
+	Anonymous string `mapstructure:"anonymous"`
+	// Identity says by what it is known who calls.
+	Identity IdentityConfig `mapstructure:"identity"`
 	// Ledger is the directory of the audit_ledger exporter: calls that a crash left open
 	// are closed from it at the start. "" leaves them open.
 	Ledger string `mapstructure:"ledger"`
@@ -50,6 +54,53 @@ type UpstreamConfig struct {
 	TLS configtls.ClientConfig `mapstructure:"tls"`
 	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
 	MaxConnections int `mapstructure:"max_connections"`
+}
+
+// IdentityConfig says by what it is known who calls, beside the server's auth.
+type IdentityConfig struct {
+	// KeysFile lists the credentials that were given to applications and users, by their SHA-256.
+	KeysFile string `mapstructure:"keys_file"`
+	// Token is a JWT in a header.
+	Token TokenConfig `mapstructure:"token"`
+	// Certificate says what of a verified client certificate is the user: uri, email, dns,
+	// common_name, or none.
+	Certificate string `mapstructure:"certificate"`
+	// TrustedProxies are whose headers are believed.
+	TrustedProxies ProxiesConfig `mapstructure:"trusted_proxies"`
+	// UserHeader is where clients say which user they are of. It is evidence of the grade asserted.
+	UserHeader string `mapstructure:"user_header"`
+	// SessionHeader is where clients say which session a call is of; default X-Session-Id.
+	SessionHeader string `mapstructure:"session_header"`
+	// ApplicationHeader is where clients say which application they are.
+	ApplicationHeader string `mapstructure:"application_header"`
+	// ApplicationPath takes /app/NAME before an API's own path for the application's name.
+	ApplicationPath bool `mapstructure:"application_path"`
+}
+
+// TokenConfig says how a JWT is checked.
+type TokenConfig struct {
+	// Header that holds it, with or without "Bearer"; default X-Identity-Token. It isn't forwarded.
+	Header string `mapstructure:"header"`
+	// Issuer that the token must name. "" checks no tokens.
+	Issuer string `mapstructure:"issuer"`
+	// Audience that the token must be for.
+	Audience string `mapstructure:"audience"`
+	// JWKSURL is where the issuer's keys are; fetched when a token is signed with a key that isn't known.
+	JWKSURL string `mapstructure:"jwks_url"`
+	// UserClaim is the claim that names the user; default sub.
+	UserClaim string `mapstructure:"user_claim"`
+	// DepartmentClaim is the claim that names the user's department.
+	DepartmentClaim string `mapstructure:"department_claim"`
+}
+
+// ProxiesConfig says which proxies are believed, and what.
+type ProxiesConfig struct {
+	// CIDRs are their addresses.
+	CIDRs []string `mapstructure:"cidrs"`
+	// AddressHeader lists the addresses that a request came by; default X-Forwarded-For.
+	AddressHeader string `mapstructure:"address_header"`
+	// UserHeader names the user that the proxy has authenticated. It isn't forwarded.
+	UserHeader string `mapstructure:"user_header"`
 }
 
 // LimitsConfig bounds sizes, in bytes, and numbers.
@@ -82,6 +133,15 @@ type TimeoutsConfig struct {
 	Drain time.Duration `mapstructure:"drain"`
 }
 
+// Values of anonymous.
+const (
+	anonymousRefuse = "refuse"
+	anonymousAllow  = "allow"
+)
+
+// certificateNone takes no user from certificates.
+const certificateNone = "none"
+
 // Values of client_gone.
 const (
 	clientGoneCancel = "cancel"
@@ -101,6 +161,11 @@ func createDefaultConfig() component.Config {
 		Server:     server,
 		Upstreams:  UpstreamsConfig{Anthropic: UpstreamConfig{Endpoint: "https://api.anthropic.com"}},
 		ClientGone: clientGoneCancel,
+		Anonymous:  anonymousRefuse,
+		Identity: IdentityConfig{
+			Token: TokenConfig{Header: "X-Identity-Token", UserClaim: "sub"}, Certificate: certificateNone, SessionHeader: "X-Session-Id",
+			TrustedProxies: ProxiesConfig{AddressHeader: "X-Forwarded-For"},
+		},
 		Limits: LimitsConfig{
 			MaxRequestBytes: 32 << 20, MaxBufferedBytes: 512 << 20, MaxResponseBytes: 16 << 20,
 			MaxHeaderBytes: 64 << 10, MaxPendingOutcomes: 4096,
@@ -145,6 +210,35 @@ func (c *Config) Validate() error {
 	}
 	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
 		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)
+	}
+	if ways := []string{anonymousRefuse, anonymousAllow}; !slices.Contains(ways, c.Anonymous) {
+		bad("anonymous", "must be %s, is %q", strings.Join(ways, " or "), c.Anonymous)
+	}
+	id := &c.Identity
+	if c.Anonymous == anonymousRefuse && !c.Server.Auth.HasValue() && id.KeysFile == "" && id.Token.Issuer == "" &&
+		id.Certificate == certificateNone && id.TrustedProxies.UserHeader == "" {
+		bad("anonymous", "must be allow where nothing says who calls: set auth, identity::keys_file, identity::token, identity::certificate or "+
+			"identity::trusted_proxies::user_header")
+	}
+	if ways := []string{"uri", "email", "dns", "common_name", certificateNone}; !slices.Contains(ways, id.Certificate) {
+		bad("identity::certificate", "must be one of %s, is %q", strings.Join(ways, ", "), id.Certificate)
+	} else if id.Certificate != certificateNone && (!c.Server.TLS.HasValue() || c.Server.TLS.Get().ClientCAFile == "") {
+		bad("identity::certificate", "must be none without tls::client_ca_file")
+	}
+	if t := &id.Token; t.Issuer != "" {
+		for _, k := range []struct{ key, value string }{
+			{"header", t.Header}, {"audience", t.Audience}, {"jwks_url", t.JWKSURL}, {"user_claim", t.UserClaim},
+		} {
+			if k.value == "" {
+				bad("identity::token::"+k.key, "must be set with identity::token::issuer")
+			}
+		}
+	}
+	if _, err := id.TrustedProxies.prefixes(); err != nil {
+		bad("identity::trusted_proxies::cidrs", "%w", err)
+	}
+	if id.TrustedProxies.UserHeader != "" && len(id.TrustedProxies.CIDRs) == 0 {
+		bad("identity::trusted_proxies::user_header", "must not be set without identity::trusted_proxies::cidrs")
 	}
 	for _, n := range []struct {
 		key string

@@ -83,7 +83,7 @@ func (c *call) identify() *apiError {
 	h := r.Header
 	w.assurance = audit.AssuranceNone
 	w.trace, w.span = traceParent(h.Get("Traceparent"))
-	secret := credential(h)
+	secret, shown := credential(h)
 	sum := sha256.Sum256([]byte(secret))
 	if secret != "" {
 		w.key = "sha256:" + hex.EncodeToString(sum[:6])
@@ -123,7 +123,7 @@ func (c *call) identify() *apiError {
 	}
 	w.verified(certificateUser(r, by.Certificate), audit.AssuranceVerified)
 	key, known := by.Keys[sum]
-	if known && secret != "" {
+	if known && shown {
 		w.known = true
 		if key.Application != "" {
 			w.Application = key.Application // whatever the path says
@@ -279,16 +279,22 @@ func hostOf(addr string) string {
 	return strings.Trim(addr, "[]")
 }
 
-// credential is the secret that the client shows the API.
-func credential(h http.Header) string {
+// credential is the secret that the client shows the API. Of a signed request of AWS it is the access
+// key's id, which isn't one: it says who signed, and shows it to nobody.
+func credential(h http.Header) (secret string, shown bool) {
 	if secret := firstHeader(h, "X-Api-Key", "Api-Key"); secret != "" {
-		return secret
+		return secret, true
 	}
-	secret := h.Get("Authorization")
+	secret = h.Get("Authorization")
+	if strings.HasPrefix(secret, "AWS4-") {
+		_, id, _ := strings.Cut(secret, "Credential=")
+		id, _, _ = strings.Cut(id, "/")
+		return id, false
+	}
 	if scheme, rest, ok := strings.Cut(secret, " "); ok && strings.EqualFold(scheme, "bearer") {
-		return strings.TrimSpace(rest)
+		secret = strings.TrimSpace(rest)
 	}
-	return secret
+	return secret, secret != ""
 }
 
 // identifyBody reads what the request's body says of the caller. It describes and does not
@@ -336,11 +342,4 @@ func traceParent(s string) (trace pcommon.TraceID, span pcommon.SpanID) {
 		return pcommon.TraceID{}, pcommon.SpanID{}
 	}
 	return trace, span
-}
-
-func surfaceOf(path string) Surface {
-	if strings.HasPrefix(path, "/anthropic/") {
-		return Foundry
-	}
-	return Anthropic
 }

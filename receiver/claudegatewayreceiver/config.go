@@ -1,12 +1,15 @@
 package claudegatewayreceiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
@@ -42,6 +45,41 @@ type UpstreamsConfig struct {
 	Anthropic UpstreamConfig `mapstructure:"anthropic"`
 	// Foundry is Microsoft Foundry; clients use the path /anthropic.
 	Foundry UpstreamConfig `mapstructure:"foundry"`
+	// Bedrock is Amazon Bedrock's runtime.
+	Bedrock BedrockConfig `mapstructure:"bedrock"`
+	// Vertex is Vertex AI.
+	Vertex VertexConfig `mapstructure:"vertex"`
+}
+
+// BedrockConfig is Amazon Bedrock.
+type BedrockConfig struct {
+	// Endpoint is its base URL, such as https://bedrock-runtime.eu-central-1.amazonaws.com.
+	Endpoint string `mapstructure:"endpoint"`
+	// Region to sign requests for. "" passes the client's credential on, which must then be a bearer
+	// token: AWS refuses a signature for the gateway's host.
+	Region string `mapstructure:"region"`
+	// AccessKeyID and SecretAccessKey sign requests; by default the credentials are found as AWS's SDKs
+	// find them.
+	AccessKeyID     string              `mapstructure:"access_key_id"`
+	SecretAccessKey configopaque.String `mapstructure:"secret_access_key"`
+	// BearerToken is sent in place of the client's credential, instead of a signature.
+	BearerToken configopaque.String `mapstructure:"bearer_token"`
+	// TLS of the connection.
+	TLS configtls.ClientConfig `mapstructure:"tls"`
+	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
+	MaxConnections int `mapstructure:"max_connections"`
+}
+
+// VertexConfig is Vertex AI.
+type VertexConfig struct {
+	// Endpoint is its base URL without the version, such as https://europe-west1-aiplatform.googleapis.com.
+	Endpoint string `mapstructure:"endpoint"`
+	// BearerToken is sent in place of the client's credential.
+	BearerToken configopaque.String `mapstructure:"bearer_token"`
+	// TLS of the connection.
+	TLS configtls.ClientConfig `mapstructure:"tls"`
+	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
+	MaxConnections int `mapstructure:"max_connections"`
 }
 
 // UpstreamConfig is one place where Claude is served.
@@ -194,19 +232,26 @@ func (c *Config) Validate() error {
 	}
 	any := false
 	for _, u := range c.Upstreams.all() {
-		if u.cfg.Endpoint == "" {
+		if u.set.Endpoint == "" {
 			continue
 		}
 		any = true
-		if _, err := gateway.NewUpstream(gateway.UpstreamSettings{Endpoint: u.cfg.Endpoint}); err != nil {
+		if _, err := gateway.NewUpstream(gateway.UpstreamSettings{Endpoint: u.set.Endpoint}); err != nil {
 			bad("upstreams::"+string(u.surface)+"::endpoint", "%w", err)
 		}
-		if u.cfg.MaxConnections < 0 {
+		if u.set.MaxConnections < 0 {
 			bad("upstreams::"+string(u.surface)+"::max_connections", "must not be negative")
 		}
 	}
 	if !any {
 		bad("upstreams", "must have an endpoint")
+	}
+	if b := &c.Upstreams.Bedrock; (b.AccessKeyID == "") != (b.SecretAccessKey == "") {
+		bad("upstreams::bedrock::secret_access_key", "must be set together with upstreams::bedrock::access_key_id")
+	} else if b.AccessKeyID != "" && b.Region == "" {
+		bad("upstreams::bedrock::region", "must be set with upstreams::bedrock::access_key_id")
+	} else if b.BearerToken != "" && b.Region != "" {
+		bad("upstreams::bedrock::bearer_token", "must not be set with upstreams::bedrock::region, which signs instead")
 	}
 	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
 		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)
@@ -277,9 +322,37 @@ func (c *Config) Validate() error {
 
 type namedUpstream struct {
 	surface gateway.Surface
-	cfg     *UpstreamConfig
+	set     gateway.UpstreamSettings
+	tls     *configtls.ClientConfig
 }
 
 func (u *UpstreamsConfig) all() []namedUpstream {
-	return []namedUpstream{{gateway.Anthropic, &u.Anthropic}, {gateway.Foundry, &u.Foundry}}
+	anthropic := func(c *UpstreamConfig) gateway.UpstreamSettings {
+		return gateway.UpstreamSettings{Endpoint: c.Endpoint, APIKey: string(c.APIKey), MaxConnections: c.MaxConnections}
+	}
+	b, v := &u.Bedrock, &u.Vertex
+	return []namedUpstream{
+		{gateway.Anthropic, anthropic(&u.Anthropic), &u.Anthropic.TLS},
+		{gateway.Foundry, anthropic(&u.Foundry), &u.Foundry.TLS},
+		{gateway.Bedrock, gateway.UpstreamSettings{Endpoint: b.Endpoint, BearerToken: string(b.BearerToken), MaxConnections: b.MaxConnections}, &b.TLS},
+		{gateway.Vertex, gateway.UpstreamSettings{Endpoint: v.Endpoint, BearerToken: string(v.BearerToken), MaxConnections: v.MaxConnections}, &v.TLS},
+	}
+}
+
+// signer signs requests to Bedrock; nil where they aren't to be signed.
+func (c *BedrockConfig) signer(ctx context.Context) (*gateway.AWSSigner, error) {
+	if c.Region == "" {
+		return nil, nil
+	}
+	if c.AccessKeyID != "" {
+		return &gateway.AWSSigner{
+			Region:      c.Region,
+			Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey), ""),
+		}, nil
+	}
+	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region))
+	if err != nil {
+		return nil, fmt.Errorf("find the credentials for AWS: %w", err)
+	}
+	return &gateway.AWSSigner{Region: c.Region, Credentials: found.Credentials}, nil
 }

@@ -44,17 +44,19 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*gatew
 func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error {
 	upstreams := map[gateway.Surface]*gateway.Upstream{}
 	for _, u := range r.cfg.Upstreams.all() {
-		if u.cfg.Endpoint == "" {
+		if u.set.Endpoint == "" {
 			continue
 		}
-		tls, err := u.cfg.TLS.LoadTLSConfig(ctx)
-		if err != nil {
+		var err error
+		if u.set.TLS, err = u.tls.LoadTLSConfig(ctx); err != nil {
 			return fmt.Errorf("upstreams::%s::tls: %w", u.surface, err)
 		}
-		upstreams[u.surface], err = gateway.NewUpstream(gateway.UpstreamSettings{
-			Endpoint: u.cfg.Endpoint, TLS: tls, APIKey: string(u.cfg.APIKey), MaxConnections: u.cfg.MaxConnections,
-		})
-		if err != nil {
+		if u.surface == gateway.Bedrock {
+			if u.set.Sign, err = r.cfg.Upstreams.Bedrock.signer(ctx); err != nil {
+				return fmt.Errorf("upstreams::bedrock: %w", err)
+			}
+		}
+		if upstreams[u.surface], err = gateway.NewUpstream(u.set); err != nil {
 			return fmt.Errorf("upstreams::%s::endpoint: %w", u.surface, err)
 		}
 	}

@@ -30,7 +30,9 @@ func TestEveryShippedConfigStarts(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c := newCollector(t, filepath.Base(file), nil)
-			c.env = append(c.env, "CLAUDEAUDIT_USER_KEY="+strings.Repeat("0123456789abcdef", 4))
+			keys := filepath.Join(t.TempDir(), "keys.yaml")
+			require.NoError(t, os.WriteFile(keys, []byte("- {sha256: "+strings.Repeat("0123456789abcdef", 4)+", application: one}\n"), 0o600))
+			c.env = append(c.env, "CLAUDEAUDIT_USER_KEY="+strings.Repeat("0123456789abcdef", 4), "CLAUDEAUDIT_GATEWAY_KEYS="+keys)
 			c.start()
 			payload, err := otlpclient.ReadFile(filepath.Join(capturesDir(t), "otelgenai-plain.otlp.json"))
 			require.NoError(t, err)

@@ -218,6 +218,31 @@ func TestGatewayWithThePythonSDK(t *testing.T) {
 	c.verify()
 }
 
+// The clients for the clouds work unchanged: those for Bedrock with credentials that aren't the provider's, because the
+// gateway signs anew.
+func TestGatewayWithTheCloudSDKs(t *testing.T) {
+	python := pythonSDKs(t)
+	fake, url := upstream(t, fakeclaude.Config{AWSKey: "AKIDGATEWAY", AWSSecret: "of the gateway"})
+	endpoint := map[string]any{"endpoint": url}
+	c := newCollector(t, "local.yaml", map[string]any{"receivers": map[string]any{"claude_gateway": map[string]any{"upstreams": map[string]any{
+		"bedrock": map[string]any{"endpoint": url, "region": "eu-central-1", "access_key_id": "AKIDGATEWAY", "secret_access_key": "of the gateway"},
+		"vertex":  endpoint, "foundry": endpoint,
+	}}}})
+	c.start()
+	out := runSDK(t, python, filepath.Join("sdk", "clouds.py"), c.gateway)
+	require.Contains(t, out, " passed, 0 failed")
+	for _, q := range requests(fake) {
+		if q.Surface == "bedrock" {
+			require.Equal(t, "valid", q.SigV4)
+		}
+	}
+	c.awaitStatus(len(requests(fake))+1, "success", "error", "blocked")
+	c.requireOneToOne(fake)
+	c.stop()
+	c.verify()
+	c.requireNowhere(map[string]string{"of the gateway": "the gateway's secret"})
+}
+
 // requireOneToOne compares what reached upstream with the records.
 func (c *collector) requireOneToOne(fake *fakeclaude.Server) {
 	c.t.Helper()

@@ -107,13 +107,18 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 		"receivers": map[string]any{"otlp": map[string]any{"protocols": map[string]any{
 			"grpc": map[string]any{"endpoint": c.grpcAddr},
 			"http": map[string]any{"endpoint": c.httpAddr},
-		}}, "claude_gateway": map[string]any{"endpoint": gateway}},
+		}}},
 		"extensions": map[string]any{"health_check": map[string]any{"endpoint": health}},
 		"service": map[string]any{"telemetry": map[string]any{"metrics": map[string]any{
 			"readers": []any{map[string]any{"pull": map[string]any{"exporter": map[string]any{
 				"prometheus": map[string]any{"host": metricsHost, "port": metricsPort},
 			}}}},
 		}}},
+	}
+	text, err := os.ReadFile(filepath.Join(repository(t), "config", configFile))
+	require.NoError(t, err)
+	if bytes.Contains(text, []byte("claude_gateway:")) {
+		own["receivers"].(map[string]any)["claude_gateway"] = map[string]any{"endpoint": gateway}
 	}
 	c.configs = []string{
 		filepath.Join(repository(t), "config", configFile),

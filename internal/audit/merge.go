@@ -191,6 +191,9 @@ func (c *Call) fill(e *Call) {
 // weigh takes from e what is better evidence than, or as good as and later
 // than, what r has; entries come oldest first.
 func (r *Record) weigh(e *Record) {
+	if e.UserID != "" && r.UserID != "" && e.UserID != r.UserID && (clash(e, r) || clash(r, e)) {
+		r.PolicyFlags = append(r.PolicyFlags, FlagIdentityClash)
+	}
 	if e.UserID != "" && (r.UserID == "" || betterUser(e, r)) {
 		r.UserID, r.Source.UserRank, r.IdentityAssurance = e.UserID, e.Source.UserRank, e.IdentityAssurance
 	}
@@ -214,6 +217,16 @@ func (r *Record) weigh(e *Record) {
 	if r.RetentionClass == "" || e.RetentionUntil > r.RetentionUntil {
 		r.RetentionClass, r.RetentionUntil, r.RetentionRule = e.RetentionClass, e.RetentionUntil, e.RetentionRule
 	}
+}
+
+// opaqueUser is from what rank on a user is an id that an application made up for the API,
+// or an installation's, and so differs from the name that it is known by elsewhere.
+const opaqueUser = 140
+
+// clash tells whether somebody is known to have been one user and says to be another.
+func clash(known, said *Record) bool {
+	sure := known.IdentityAssurance == AssuranceVerified || known.IdentityAssurance == AssuranceGateway
+	return sure && said.IdentityAssurance == AssuranceAsserted && unknownRank(said.Source.UserRank) < opaqueUser
 }
 
 func betterUser(e, r *Record) bool {

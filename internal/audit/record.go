@@ -75,6 +75,10 @@ const FlagIncomplete = "record.incomplete"
 // FlagUnparsed marks a record with content that was there and could not be read.
 const FlagUnparsed = "content.unparsed"
 
+// FlagIdentityClash marks a record whose caller was known to be one user and said to
+// be another.
+const FlagIdentityClash = "identity.clash"
+
 // Detection is a kind of data that a rule found in the content. It never holds the value.
 type Detection struct {
 	Type       string

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -29,6 +30,7 @@ type call struct {
 
 	id    uuid.UUID
 	op    operation
+	path  string // raw, as it goes upstream
 	start time.Time
 	who   identity
 	// detail says what was refused.
@@ -64,7 +66,7 @@ func (c *call) serve() {
 	}
 	if err := g.initiated(c); err != nil {
 		g.set.Metrics.Refused(errNoAudit.kind)
-		errNoAudit.write(c.w, c.id.String())
+		errNoAudit.write(c.w, c.op.surface, c.id.String())
 		c.status = errNoAudit.status
 		// The record may stand all the same, when it was another exporter that failed.
 		g.outcome(c, c.outcome(audit.StatusError, audit.EndedRefused, "audit_unavailable"))
@@ -188,7 +190,18 @@ func (c *call) parse() *apiError {
 		c.unparsed = append(c.unparsed, unparsed("request", c.body, err))
 		return errUnreadable
 	}
-	c.conv, c.request = anthropic.ReadRequest(v)
+	switch c.op.proto {
+	case protoConverse:
+		c.conv, c.request = anthropic.ReadConverseRequest(v)
+	case protoBedrockCount:
+		if err := c.parseBedrockCount(v.Get("input")); err != nil {
+			c.completeness = genai.ContentUnparsed
+			c.unparsed = append(c.unparsed, unparsed("request", c.body, err))
+			return errUnreadable
+		}
+	default:
+		c.conv, c.request = anthropic.ReadRequest(v)
+	}
 	if c.op.model == "" {
 		c.op.model = c.request.Model
 	}
@@ -197,6 +210,24 @@ func (c *call) parse() *apiError {
 		c.completeness = genai.ContentFull
 	}
 	c.identifyBody()
+	return nil
+}
+
+// parseBedrockCount reads the request that CountTokens is asked about.
+func (c *call) parseBedrockCount(input jcs.Value) error {
+	if v := input.Get("converse"); v.Kind() == jcs.KindObject {
+		c.conv, c.request = anthropic.ReadConverseRequest(v)
+		return nil
+	}
+	body, err := base64.StdEncoding.DecodeString(input.Get("invokeModel").Get("body").Str())
+	if err != nil {
+		return jcs.ErrInvalid
+	}
+	v, err := jcs.ParseStrict(text(body), jcs.DefaultLimits)
+	if err != nil {
+		return err
+	}
+	c.conv, c.request = anthropic.ReadRequest(v)
 	return nil
 }
 
@@ -233,7 +264,7 @@ func (c *call) refuse(e *apiError) {
 	it.Gateway.HTTPStatus = number(int64(e.status))
 	it.Gateway.PolicyReason = c.detail
 	c.release()
-	e.write(c.w, c.id.String())
+	e.write(c.w, c.op.surface, c.id.String())
 	g.outcome(c, it)
 }
 
@@ -275,6 +306,15 @@ func (c *call) identified() *genai.Interaction {
 	}
 }
 
-func provider(Surface) string { return "anthropic" }
+// provider is gen_ai.provider.name of a surface.
+func provider(s Surface) string {
+	switch s {
+	case Bedrock:
+		return "aws.bedrock"
+	case Vertex:
+		return "gcp.vertex_ai"
+	}
+	return "anthropic"
+}
 
 func number(n int64) *int64 { return &n }

@@ -32,6 +32,11 @@ var (
 		http.StatusUnsupportedMediaType, "invalid_request_error",
 		"the audit gateway takes request bodies without content-encoding only", 0,
 	}
+	errAnonymous = &apiError{
+		http.StatusUnauthorized, "authentication_error",
+		"the audit gateway does not know who calls: use the credential that was given to you for it", 0,
+	}
+	errBadToken      = &apiError{http.StatusUnauthorized, "authentication_error", "the token for the audit gateway is not valid", 0}
 	errTooLarge      = &apiError{http.StatusRequestEntityTooLarge, "request_too_large", "request exceeds the maximum size", 0}
 	errBodySlow      = &apiError{http.StatusRequestTimeout, "timeout_error", "the request's body did not arrive in time", 0}
 	errBodyCut       = &apiError{http.StatusBadRequest, "invalid_request_error", "the request's body ended early", 0}
@@ -45,7 +50,7 @@ var (
 )
 
 // write answers a request with the error.
-func (e *apiError) write(w http.ResponseWriter, id string) {
+func (e *apiError) write(w http.ResponseWriter, surface Surface, id string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if e.retry > 0 {
@@ -54,15 +59,48 @@ func (e *apiError) write(w http.ResponseWriter, id string) {
 	} else {
 		h.Set("X-Should-Retry", "false")
 	}
-	body, err := json.Marshal(map[string]any{
-		"type":       "error",
-		"error":      map[string]string{"type": e.kind, "message": e.message},
-		"request_id": id,
-	})
+	status := e.status
+	var shape any = map[string]any{
+		"type": "error", "error": map[string]string{"type": e.kind, "message": e.message}, "request_id": id,
+	}
+	switch surface {
+	case Bedrock:
+		var name string
+		status, name = awsError(status)
+		h.Set("X-Amzn-Errortype", name)
+		h.Set("X-Amzn-Requestid", id)
+		shape = map[string]string{"message": e.message}
+	case Vertex:
+		if name, ok := googleStatus[status]; ok {
+			shape = map[string]any{"error": map[string]any{"code": status, "message": e.message, "status": name}}
+		}
+	}
+	body, err := json.Marshal(shape)
 	if err != nil {
-		panic(err) // of strings: cannot be
+		panic(err) // of strings and numbers: cannot be
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(e.status)
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone misses nothing that isn't recorded
+}
+
+// awsError is the status and the name that Bedrock has for an error.
+func awsError(status int) (int, string) {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		// A model that isn't there is another matter: what the gateway doesn't forward is denied.
+		return http.StatusForbidden, "AccessDeniedException"
+	case http.StatusTooManyRequests:
+		return status, "ThrottlingException"
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		return http.StatusRequestTimeout, "ModelTimeoutException"
+	case http.StatusBadGateway, http.StatusServiceUnavailable, 529:
+		return http.StatusServiceUnavailable, "ServiceUnavailableException"
+	}
+	return http.StatusBadRequest, "ValidationException"
+}
+
+var googleStatus = map[int]string{
+	http.StatusUnauthorized: "UNAUTHENTICATED", http.StatusForbidden: "PERMISSION_DENIED", http.StatusNotFound: "NOT_FOUND",
+	http.StatusTooManyRequests: "RESOURCE_EXHAUSTED",
 }

@@ -58,8 +58,7 @@ func (c *call) forward() {
 // connection.
 func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 	r := c.r
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	target, err := c.up.url(path, r.URL.RawQuery)
+	target, err := c.up.url(c.path, r.URL.RawQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +89,7 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	if c.up.credential != nil {
-		if err := c.up.credential(req, c.body); err != nil {
+		if err := c.up.credential(req, c.sha); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +122,7 @@ func (c *call) failed(cause error) {
 		e, ended, kind = errUpstreamSlow, audit.EndedUpstreamTimeout, "upstream_timeout"
 	}
 	c.release()
-	e.write(c.w, c.id.String())
+	e.write(c.w, c.op.surface, c.id.String())
 	c.status = e.status
 	it := c.outcome(audit.StatusError, ended, kind)
 	c.g.set.Metrics.Closed(c.op.surface, ended)

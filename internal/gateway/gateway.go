@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type Settings struct {
 	// Upstreams are where the surfaces are served. A surface that has none is refused.
 	Upstreams map[Surface]*Upstream
 	Limits    Limits
+	Identity  Identity
 	// Drain says that an answer is read to its end when its client has gone,
 	// rather than cancelled.
 	Drain   bool
@@ -158,20 +160,27 @@ var errClientGone = errors.New("the client has gone")
 // ServeHTTP takes one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, plain := rawPath(r)
-	if r.Method == http.MethodHead && path == "/" {
+	if r.Method == http.MethodHead && (path == "/" || g.set.Identity.ApplicationPath && strings.HasPrefix(path, applicationPrefix)) {
 		return // Claude Code looks whether anyone is there, before it has a credential
 	}
 	g.callsOpen.Add(1)
 	defer g.callsOpen.Done()
 	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now()}
-	op, known := operation{name: "refused", activity: true, surface: surfaceOf(path)}, false
+	c.path = path
+	if g.set.Identity.ApplicationPath {
+		c.who.Application, c.path = applicationPath(path)
+	}
+	op, known := operation{name: "refused", activity: true, surface: surfaceOf(c.path)}, false
 	if plain {
-		if o, ok := route(r.Method, path); ok {
+		if o, ok := route(r.Method, c.path); ok {
 			op, known = o, true
 		}
 	}
 	c.op = op
-	c.identify()
+	if err := c.identify(); err != nil {
+		c.refuse(err)
+		return
+	}
 	if !known {
 		c.detail = r.Method + " " + cutText(path, 200)
 		c.refuse(errNotAllowed)
@@ -184,6 +193,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.up = up
 	c.serve()
+}
+
+// Unauthenticated answers a request that the server's authenticator refused, and records that.
+func (g *Gateway) Unauthenticated(w http.ResponseWriter, r *http.Request) {
+	g.callsOpen.Add(1)
+	defer g.callsOpen.Done()
+	path, _ := rawPath(r)
+	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}}
+	_ = c.identify() // it is refused, whoever it is
+	c.refuse(errAnonymous)
 }
 
 // newCallID makes the id of a call, which is its event_id: a version 7 UUID.

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -9,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/andybalholm/brotli"
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
@@ -58,6 +62,8 @@ func newObserver(op *operation, resp *http.Response, max int) observer {
 		o = &blind{}
 	case media == "text/event-stream":
 		o = newStreamObserver(max)
+	case media == "application/vnd.amazon.eventstream":
+		o = newFrameObserver(op.proto == protoConverse, max)
 	default:
 		o = &jsonObserver{proto: op.proto, status: resp.StatusCode, max: max}
 	}
@@ -115,14 +121,20 @@ func (o *jsonObserver) parse() answer {
 		return answer{completeness: genai.ContentUnparsed, unparsed: []genai.Unparsed{unparsed("response", o.buf, err)}}
 	}
 	a := answer{whole: true, completeness: genai.ContentNone}
-	if o.proto == protoCount {
+	switch {
+	case o.proto == protoCount || o.proto == protoBedrockCount:
 		_, a.info = anthropic.ReadResponse(v)
-		if n, ok := v.Get("input_tokens").Int(); ok {
-			a.tokens = &n
+		for _, key := range []string{"input_tokens", "inputTokens"} {
+			if n, ok := v.Get(key).Int(); ok {
+				a.tokens = &n
+			}
 		}
 		return a
+	case o.proto == protoConverse && o.status < 400:
+		a.output, a.info = anthropic.ReadConverseResponse(v)
+	default:
+		a.output, a.info = anthropic.ReadResponse(v)
 	}
-	a.output, a.info = anthropic.ReadResponse(v)
 	if len(a.output) > 0 {
 		a.completeness = genai.ContentFull
 	}
@@ -175,17 +187,139 @@ func (o *streamObserver) content() bool { return o.stream.FirstDelta }
 func (o *streamObserver) close(bool) answer {
 	a := answer{whole: o.stream.Stopped}
 	a.output, a.info = o.stream.Response()
-	switch {
-	case o.err != nil || o.stream.Truncated:
-		a.completeness = genai.ContentTruncated
-	case len(a.output) == 0 && o.stream.Unreadable == 0:
-		a.completeness = genai.ContentNone
-	case !o.stream.Stopped || o.stream.Unreadable > 0:
-		a.completeness = genai.ContentPartial
-	default:
-		a.completeness = genai.ContentFull
-	}
+	a.completeness = streamed(len(a.output) > 0, o.stream.Stopped, o.stream.Truncated || o.err != nil, o.stream.Unreadable > 0)
 	return a
+}
+
+// frameObserver reads frames of an AWS event stream: of InvokeModelWithResponseStream, whose events hold
+// those of the Messages API, or of ConverseStream.
+type frameObserver struct {
+	buf      []byte
+	max      int
+	err      error
+	messages *anthropic.Stream
+	converse *anthropic.ConverseStream
+}
+
+const (
+	minFrame = 16 // a prelude and two checksums
+	maxFrame = 16 << 20
+)
+
+func newFrameObserver(converse bool, max int) *frameObserver {
+	if converse {
+		return &frameObserver{converse: &anthropic.ConverseStream{MaxBytes: max}}
+	}
+	return &frameObserver{messages: &anthropic.Stream{MaxBytes: max}}
+}
+
+var errFrame = errors.New("invalid frame")
+
+func (o *frameObserver) write(p []byte) {
+	if o.err != nil {
+		return
+	}
+	o.buf = append(o.buf, p...)
+	for len(o.buf) >= minFrame {
+		n := binary.BigEndian.Uint32(o.buf)
+		if n < minFrame || n > maxFrame {
+			o.err, o.buf = errFrame, nil
+			return
+		}
+		if uint32(len(o.buf)) < n {
+			return
+		}
+		message, err := eventstream.NewDecoder().Decode(bytes.NewReader(o.buf[:n]), nil)
+		if err != nil {
+			o.err, o.buf = errFrame, nil
+			return
+		}
+		o.event(&message)
+		o.buf = append(o.buf[:0], o.buf[n:]...)
+	}
+}
+
+func (o *frameObserver) event(m *eventstream.Message) {
+	header := func(name string) string {
+		if v := m.Headers.Get(name); v != nil {
+			return v.String()
+		}
+		return ""
+	}
+	fail := func(kind string) {
+		if kind == "" {
+			kind = "internalServerException"
+		}
+		if o.converse != nil {
+			o.converse.Fail(kind)
+		} else {
+			o.messages.Fail(kind)
+		}
+	}
+	switch header(":message-type") {
+	case "exception":
+		fail(header(":exception-type"))
+	case "error":
+		fail(header(":error-code"))
+	default:
+		if o.converse != nil {
+			o.converse.Event(header(":event-type"), m.Payload)
+			return
+		}
+		v, err := jcs.Parse(text(m.Payload), jcs.DefaultLimits)
+		if err != nil {
+			o.messages.Unreadable++
+			return
+		}
+		data, err := base64.StdEncoding.DecodeString(v.Get("bytes").Str())
+		if err != nil {
+			o.messages.Unreadable++
+			return
+		}
+		o.messages.Event(data)
+	}
+}
+
+func (o *frameObserver) id() (string, bool) {
+	if o.converse != nil {
+		return "", true // it has none
+	}
+	return o.messages.ID(), o.messages.Started || o.messages.Stopped || o.err != nil
+}
+
+func (o *frameObserver) content() bool {
+	if o.converse != nil {
+		return o.converse.FirstDelta
+	}
+	return o.messages.FirstDelta
+}
+
+func (o *frameObserver) close(bool) answer {
+	var a answer
+	var truncated bool
+	var unreadable int
+	if o.converse != nil {
+		a.output, a.info = o.converse.Response()
+		a.whole, truncated, unreadable = o.converse.Stopped, o.converse.Truncated, o.converse.Unreadable
+	} else {
+		a.output, a.info = o.messages.Response()
+		a.whole, truncated, unreadable = o.messages.Stopped, o.messages.Truncated, o.messages.Unreadable
+	}
+	a.completeness = streamed(len(a.output) > 0, a.whole, truncated, o.err != nil || unreadable > 0)
+	return a
+}
+
+// streamed says how complete the content of a stream is.
+func streamed(any, whole, truncated, broken bool) genai.Completeness {
+	switch {
+	case truncated:
+		return genai.ContentTruncated
+	case !any && !broken:
+		return genai.ContentNone
+	case !whole || broken:
+		return genai.ContentPartial
+	}
+	return genai.ContentFull
 }
 
 // decoder gives an observer the plain bytes of a compressed body. It decodes in a goroutine

@@ -12,15 +12,19 @@ type Surface string
 const (
 	Anthropic Surface = "anthropic"
 	Foundry   Surface = "foundry" // the Anthropic protocol below /anthropic
+	Bedrock   Surface = "bedrock"
+	Vertex    Surface = "vertex"
 )
 
 // protocol says how the bodies of an operation are read.
 type protocol uint8
 
 const (
-	protoNone     protocol = iota // no conversation
-	protoMessages                 // Messages API
-	protoCount                    // count_tokens: a Messages request, a number for an answer
+	protoNone         protocol = iota // no conversation
+	protoMessages                     // Messages API
+	protoCount                        // count_tokens: a Messages request, a number for an answer
+	protoConverse                     // Bedrock's Converse
+	protoBedrockCount                 // Bedrock's CountTokens, around a request of one of the two
 )
 
 // operation is one of the operations that are forwarded.
@@ -38,14 +42,86 @@ type operation struct {
 // that isn't canonical (a doubled slash, an escape that needn't be) matches nothing:
 // upstream might read it otherwise than we do.
 func route(method, rawPath string) (operation, bool) {
-	surface := Anthropic
-	path := rawPath
-	if rest, ok := strings.CutPrefix(path, "/anthropic/"); ok {
-		surface, path = Foundry, "/"+rest
+	surface := surfaceOf(rawPath)
+	var op operation
+	var ok bool
+	switch surface {
+	case Foundry:
+		op, ok = routeAnthropic(method, strings.TrimPrefix(rawPath, foundryPrefix))
+	case Bedrock:
+		op, ok = routeBedrock(method, rawPath)
+	case Vertex:
+		op, ok = routeVertex(method, rawPath)
+	default:
+		op, ok = routeAnthropic(method, rawPath)
 	}
-	op, ok := routeAnthropic(method, path)
 	op.surface = surface
 	return op, ok
+}
+
+// What the paths of the surfaces begin with.
+const (
+	foundryPrefix = "/anthropic"
+	bedrockPrefix = "/model/"
+	vertexPrefix  = "/v1/projects/"
+)
+
+// surfaceOf is the surface that a path is of, on the list or not.
+func surfaceOf(path string) Surface {
+	switch {
+	case strings.HasPrefix(path, foundryPrefix+"/"):
+		return Foundry
+	case strings.HasPrefix(path, bedrockPrefix), path == "/inference-profiles", path == "/foundation-models":
+		return Bedrock
+	case strings.HasPrefix(path, vertexPrefix):
+		return Vertex
+	}
+	return Anthropic
+}
+
+// routeBedrock reads /model/{id}/{operation}. The id may be an ARN, whose colons and slashes are
+// escaped; other escapes are not canonical.
+func routeBedrock(method, path string) (operation, bool) {
+	id, action, ok := strings.Cut(strings.TrimPrefix(path, bedrockPrefix), "/")
+	if !ok || method != http.MethodPost {
+		return operation{}, false
+	}
+	model := strings.NewReplacer("%3A", ":", "%2F", "/", "%3a", ":", "%2f", "/").Replace(id)
+	for segment := range strings.SplitSeq(model, "/") {
+		if !plainSegment(segment) {
+			return operation{}, false
+		}
+	}
+	switch action {
+	case "invoke", "invoke-with-response-stream":
+		return operation{name: "chat", proto: protoMessages, model: model}, true
+	case "converse", "converse-stream":
+		return operation{name: "chat", proto: protoConverse, model: model}, true
+	case "count-tokens":
+		return operation{name: "count_tokens", proto: protoBedrockCount, model: model}, true
+	}
+	return operation{}, false
+}
+
+// routeVertex reads /v1/projects/P/locations/L/publishers/anthropic/models/M:{operation}.
+func routeVertex(method, path string) (operation, bool) {
+	s := strings.Split(strings.TrimPrefix(path, vertexPrefix), "/")
+	if method != http.MethodPost || len(s) != 7 || s[1] != "locations" || s[3] != "publishers" || s[4] != "anthropic" || s[5] != "models" ||
+		!plainSegment(s[0]) || !plainSegment(s[2]) || !plainSegment(s[6]) {
+		return operation{}, false
+	}
+	i := strings.LastIndexByte(s[6], ':')
+	if i <= 0 {
+		return operation{}, false
+	}
+	model, action := s[6][:i], s[6][i+1:]
+	switch {
+	case action == "rawPredict" && model == "count-tokens":
+		return operation{name: "count_tokens", proto: protoCount}, true
+	case action == "rawPredict", action == "streamRawPredict":
+		return operation{name: "chat", proto: protoMessages, model: model}, true
+	}
+	return operation{}, false
 }
 
 func routeAnthropic(method, path string) (operation, bool) {

@@ -8,6 +8,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // Upstream is where a surface is served.
@@ -15,7 +18,7 @@ type Upstream struct {
 	base      *url.URL
 	transport http.RoundTripper
 	// credential sets the credential of a request; nil passes the client's on.
-	credential func(*http.Request, []byte) error
+	credential func(r *http.Request, bodySHA256 string) error
 }
 
 // UpstreamSettings make an Upstream.
@@ -25,6 +28,10 @@ type UpstreamSettings struct {
 	TLS      *tls.Config
 	// APIKey is sent in place of the client's credential, as x-api-key. "" passes the client's on.
 	APIKey string
+	// BearerToken is sent in place of the client's credential, as Authorization: Bearer.
+	BearerToken string
+	// Sign signs requests in place of the client, with AWS's Signature Version 4.
+	Sign *AWSSigner
 	// MaxConnections at a time; 0 is no bound.
 	MaxConnections int
 }
@@ -55,15 +62,69 @@ func NewUpstream(set UpstreamSettings) (*Upstream, error) {
 		WriteBufferSize:       32 << 10,
 		ReadBufferSize:        16 << 10,
 	}}
-	if set.APIKey != "" {
-		key := set.APIKey
-		u.credential = func(r *http.Request, _ []byte) error {
-			r.Header.Del("Authorization")
-			r.Header["X-Api-Key"] = []string{key}
+	switch {
+	case set.APIKey != "":
+		u.credential = func(r *http.Request, _ string) error {
+			withoutCredential(r.Header)
+			r.Header["X-Api-Key"] = []string{set.APIKey}
 			return nil
 		}
+	case set.BearerToken != "":
+		u.credential = func(r *http.Request, _ string) error {
+			withoutCredential(r.Header)
+			r.Header["Authorization"] = []string{"Bearer " + set.BearerToken}
+			return nil
+		}
+	case set.Sign != nil:
+		u.credential = set.Sign.sign
 	}
 	return u, nil
+}
+
+// withoutCredential takes away what the client has shown, whatever it is.
+func withoutCredential(h http.Header) {
+	for _, name := range []string{"Authorization", "X-Api-Key", "Api-Key", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256"} {
+		h.Del(name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Amz-Sdk-") {
+			delete(h, name)
+		}
+	}
+}
+
+// AWSSigner signs requests to Bedrock.
+type AWSSigner struct {
+	Region      string
+	Credentials aws.CredentialsProvider
+}
+
+// emptySHA256 is the SHA-256 of nothing.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// sign signs host and content type; the client's other headers may change on their way.
+func (s *AWSSigner) sign(r *http.Request, bodySHA256 string) error {
+	credentials, err := s.Credentials.Retrieve(r.Context())
+	if err != nil {
+		return fmt.Errorf("retrieve the credentials for AWS: %w", err)
+	}
+	if bodySHA256 == "" {
+		bodySHA256 = emptySHA256
+	}
+	withoutCredential(r.Header)
+	signed := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: http.Header{}, ContentLength: r.ContentLength}
+	if v := r.Header.Get("Content-Type"); v != "" {
+		signed.Header.Set("Content-Type", v)
+	}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, signed, bodySHA256, "bedrock", s.Region, time.Now()); err != nil {
+		return fmt.Errorf("sign the request for AWS: %w", err)
+	}
+	for _, name := range []string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token"} {
+		if v := signed.Header.Get(name); v != "" {
+			r.Header.Set(name, v)
+		}
+	}
+	return nil
 }
 
 // url is where a request of the raw path and query goes.

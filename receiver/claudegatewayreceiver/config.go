@@ -1,12 +1,15 @@
 package claudegatewayreceiver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
@@ -21,6 +24,10 @@ type Config struct {
 	Server confighttp.ServerConfig `mapstructure:",squash"`
 	// Upstreams says where Claude is served. What has no endpoint is refused.
 	Upstreams UpstreamsConfig `mapstructure:"upstreams"`
+	// Anonymous says what becomes of calls of which it isn't known who makes them: refuse or allow.
+	Anonymous string `mapstructure:"anonymous"`
+	// Identity says by what it is known who calls.
+	Identity IdentityConfig `mapstructure:"identity"`
 	// Ledger is the directory of the audit_ledger exporter: calls that a crash left open
 	// are closed from it at the start. "" leaves them open.
 	Ledger string `mapstructure:"ledger"`
@@ -38,6 +45,41 @@ type UpstreamsConfig struct {
 	Anthropic UpstreamConfig `mapstructure:"anthropic"`
 	// Foundry is Microsoft Foundry; clients use the path /anthropic.
 	Foundry UpstreamConfig `mapstructure:"foundry"`
+	// Bedrock is Amazon Bedrock's runtime.
+	Bedrock BedrockConfig `mapstructure:"bedrock"`
+	// Vertex is Vertex AI.
+	Vertex VertexConfig `mapstructure:"vertex"`
+}
+
+// BedrockConfig is Amazon Bedrock.
+type BedrockConfig struct {
+	// Endpoint is its base URL, such as https://bedrock-runtime.eu-central-1.amazonaws.com.
+	Endpoint string `mapstructure:"endpoint"`
+	// Region to sign requests for. "" passes the client's credential on, which must then be a bearer
+	// token: AWS refuses a signature for the gateway's host.
+	Region string `mapstructure:"region"`
+	// AccessKeyID and SecretAccessKey sign requests; by default the credentials are found as AWS's SDKs
+	// find them.
+	AccessKeyID     string              `mapstructure:"access_key_id"`
+	SecretAccessKey configopaque.String `mapstructure:"secret_access_key"`
+	// BearerToken is sent in place of the client's credential, instead of a signature.
+	BearerToken configopaque.String `mapstructure:"bearer_token"`
+	// TLS of the connection.
+	TLS configtls.ClientConfig `mapstructure:"tls"`
+	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
+	MaxConnections int `mapstructure:"max_connections"`
+}
+
+// VertexConfig is Vertex AI.
+type VertexConfig struct {
+	// Endpoint is its base URL without the version, such as https://europe-west1-aiplatform.googleapis.com.
+	Endpoint string `mapstructure:"endpoint"`
+	// BearerToken is sent in place of the client's credential.
+	BearerToken configopaque.String `mapstructure:"bearer_token"`
+	// TLS of the connection.
+	TLS configtls.ClientConfig `mapstructure:"tls"`
+	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
+	MaxConnections int `mapstructure:"max_connections"`
 }
 
 // UpstreamConfig is one place where Claude is served.
@@ -50,6 +92,53 @@ type UpstreamConfig struct {
 	TLS configtls.ClientConfig `mapstructure:"tls"`
 	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
 	MaxConnections int `mapstructure:"max_connections"`
+}
+
+// IdentityConfig says by what it is known who calls, beside the server's auth.
+type IdentityConfig struct {
+	// KeysFile lists the credentials that were given to applications and users, by their SHA-256.
+	KeysFile string `mapstructure:"keys_file"`
+	// Token is a JWT in a header.
+	Token TokenConfig `mapstructure:"token"`
+	// Certificate says what of a verified client certificate is the user: uri, email, dns,
+	// common_name, or none.
+	Certificate string `mapstructure:"certificate"`
+	// TrustedProxies are whose headers are believed.
+	TrustedProxies ProxiesConfig `mapstructure:"trusted_proxies"`
+	// UserHeader is where clients say which user they are of. It is evidence of the grade asserted.
+	UserHeader string `mapstructure:"user_header"`
+	// SessionHeader is where clients say which session a call is of; default X-Session-Id.
+	SessionHeader string `mapstructure:"session_header"`
+	// ApplicationHeader is where clients say which application they are.
+	ApplicationHeader string `mapstructure:"application_header"`
+	// ApplicationPath takes /app/NAME before an API's own path for the application's name.
+	ApplicationPath bool `mapstructure:"application_path"`
+}
+
+// TokenConfig says how a JWT is checked.
+type TokenConfig struct {
+	// Header that holds it, with or without "Bearer"; default X-Identity-Token. It isn't forwarded.
+	Header string `mapstructure:"header"`
+	// Issuer that the token must name. "" checks no tokens.
+	Issuer string `mapstructure:"issuer"`
+	// Audience that the token must be for.
+	Audience string `mapstructure:"audience"`
+	// JWKSURL is where the issuer's keys are; fetched when a token is signed with a key that isn't known.
+	JWKSURL string `mapstructure:"jwks_url"`
+	// UserClaim is the claim that names the user; default sub.
+	UserClaim string `mapstructure:"user_claim"`
+	// DepartmentClaim is the claim that names the user's department.
+	DepartmentClaim string `mapstructure:"department_claim"`
+}
+
+// ProxiesConfig says which proxies are believed, and what.
+type ProxiesConfig struct {
+	// CIDRs are their addresses.
+	CIDRs []string `mapstructure:"cidrs"`
+	// AddressHeader lists the addresses that a request came by; default X-Forwarded-For.
+	AddressHeader string `mapstructure:"address_header"`
+	// UserHeader names the user that the proxy has authenticated. It isn't forwarded.
+	UserHeader string `mapstructure:"user_header"`
 }
 
 // LimitsConfig bounds sizes, in bytes, and numbers.
@@ -82,6 +171,15 @@ type TimeoutsConfig struct {
 	Drain time.Duration `mapstructure:"drain"`
 }
 
+// Values of anonymous.
+const (
+	anonymousRefuse = "refuse"
+	anonymousAllow  = "allow"
+)
+
+// certificateNone takes no user from certificates.
+const certificateNone = "none"
+
 // Values of client_gone.
 const (
 	clientGoneCancel = "cancel"
@@ -101,6 +199,11 @@ func createDefaultConfig() component.Config {
 		Server:     server,
 		Upstreams:  UpstreamsConfig{Anthropic: UpstreamConfig{Endpoint: "https://api.anthropic.com"}},
 		ClientGone: clientGoneCancel,
+		Anonymous:  anonymousRefuse,
+		Identity: IdentityConfig{
+			Token: TokenConfig{Header: "X-Identity-Token", UserClaim: "sub"}, Certificate: certificateNone, SessionHeader: "X-Session-Id",
+			TrustedProxies: ProxiesConfig{AddressHeader: "X-Forwarded-For"},
+		},
 		Limits: LimitsConfig{
 			MaxRequestBytes: 32 << 20, MaxBufferedBytes: 512 << 20, MaxResponseBytes: 16 << 20,
 			MaxHeaderBytes: 64 << 10, MaxPendingOutcomes: 4096,
@@ -129,22 +232,58 @@ func (c *Config) Validate() error {
 	}
 	any := false
 	for _, u := range c.Upstreams.all() {
-		if u.cfg.Endpoint == "" {
+		if u.set.Endpoint == "" {
 			continue
 		}
 		any = true
-		if _, err := gateway.NewUpstream(gateway.UpstreamSettings{Endpoint: u.cfg.Endpoint}); err != nil {
+		if _, err := gateway.NewUpstream(gateway.UpstreamSettings{Endpoint: u.set.Endpoint}); err != nil {
 			bad("upstreams::"+string(u.surface)+"::endpoint", "%w", err)
 		}
-		if u.cfg.MaxConnections < 0 {
+		if u.set.MaxConnections < 0 {
 			bad("upstreams::"+string(u.surface)+"::max_connections", "must not be negative")
 		}
 	}
 	if !any {
 		bad("upstreams", "must have an endpoint")
 	}
+	if b := &c.Upstreams.Bedrock; (b.AccessKeyID == "") != (b.SecretAccessKey == "") {
+		bad("upstreams::bedrock::secret_access_key", "must be set together with upstreams::bedrock::access_key_id")
+	} else if b.AccessKeyID != "" && b.Region == "" {
+		bad("upstreams::bedrock::region", "must be set with upstreams::bedrock::access_key_id")
+	} else if b.BearerToken != "" && b.Region != "" {
+		bad("upstreams::bedrock::bearer_token", "must not be set with upstreams::bedrock::region, which signs instead")
+	}
 	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
 		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)
+	}
+	if ways := []string{anonymousRefuse, anonymousAllow}; !slices.Contains(ways, c.Anonymous) {
+		bad("anonymous", "must be %s, is %q", strings.Join(ways, " or "), c.Anonymous)
+	}
+	id := &c.Identity
+	if c.Anonymous == anonymousRefuse && !c.Server.Auth.HasValue() && id.KeysFile == "" && id.Token.Issuer == "" &&
+		id.Certificate == certificateNone && id.TrustedProxies.UserHeader == "" {
+		bad("anonymous", "must be allow where nothing says who calls: set auth, identity::keys_file, identity::token, identity::certificate or "+
+			"identity::trusted_proxies::user_header")
+	}
+	if ways := []string{"uri", "email", "dns", "common_name", certificateNone}; !slices.Contains(ways, id.Certificate) {
+		bad("identity::certificate", "must be one of %s, is %q", strings.Join(ways, ", "), id.Certificate)
+	} else if id.Certificate != certificateNone && (!c.Server.TLS.HasValue() || c.Server.TLS.Get().ClientCAFile == "") {
+		bad("identity::certificate", "must be none without tls::client_ca_file")
+	}
+	if t := &id.Token; t.Issuer != "" {
+		for _, k := range []struct{ key, value string }{
+			{"header", t.Header}, {"audience", t.Audience}, {"jwks_url", t.JWKSURL}, {"user_claim", t.UserClaim},
+		} {
+			if k.value == "" {
+				bad("identity::token::"+k.key, "must be set with identity::token::issuer")
+			}
+		}
+	}
+	if _, err := id.TrustedProxies.prefixes(); err != nil {
+		bad("identity::trusted_proxies::cidrs", "%w", err)
+	}
+	if id.TrustedProxies.UserHeader != "" && len(id.TrustedProxies.CIDRs) == 0 {
+		bad("identity::trusted_proxies::user_header", "must not be set without identity::trusted_proxies::cidrs")
 	}
 	for _, n := range []struct {
 		key string
@@ -183,9 +322,37 @@ func (c *Config) Validate() error {
 
 type namedUpstream struct {
 	surface gateway.Surface
-	cfg     *UpstreamConfig
+	set     gateway.UpstreamSettings
+	tls     *configtls.ClientConfig
 }
 
 func (u *UpstreamsConfig) all() []namedUpstream {
-	return []namedUpstream{{gateway.Anthropic, &u.Anthropic}, {gateway.Foundry, &u.Foundry}}
+	anthropic := func(c *UpstreamConfig) gateway.UpstreamSettings {
+		return gateway.UpstreamSettings{Endpoint: c.Endpoint, APIKey: string(c.APIKey), MaxConnections: c.MaxConnections}
+	}
+	b, v := &u.Bedrock, &u.Vertex
+	return []namedUpstream{
+		{gateway.Anthropic, anthropic(&u.Anthropic), &u.Anthropic.TLS},
+		{gateway.Foundry, anthropic(&u.Foundry), &u.Foundry.TLS},
+		{gateway.Bedrock, gateway.UpstreamSettings{Endpoint: b.Endpoint, BearerToken: string(b.BearerToken), MaxConnections: b.MaxConnections}, &b.TLS},
+		{gateway.Vertex, gateway.UpstreamSettings{Endpoint: v.Endpoint, BearerToken: string(v.BearerToken), MaxConnections: v.MaxConnections}, &v.TLS},
+	}
+}
+
+// signer signs requests to Bedrock; nil where they aren't to be signed.
+func (c *BedrockConfig) signer(ctx context.Context) (*gateway.AWSSigner, error) {
+	if c.Region == "" {
+		return nil, nil
+	}
+	if c.AccessKeyID != "" {
+		return &gateway.AWSSigner{
+			Region:      c.Region,
+			Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey), ""),
+		}, nil
+	}
+	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region))
+	if err != nil {
+		return nil, fmt.Errorf("find the credentials for AWS: %w", err)
+	}
+	return &gateway.AWSSigner{Region: c.Region, Credentials: found.Credentials}, nil
 }

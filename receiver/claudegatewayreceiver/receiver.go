@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/otel/attribute"
@@ -43,19 +44,25 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*gatew
 func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error {
 	upstreams := map[gateway.Surface]*gateway.Upstream{}
 	for _, u := range r.cfg.Upstreams.all() {
-		if u.cfg.Endpoint == "" {
+		if u.set.Endpoint == "" {
 			continue
 		}
-		tls, err := u.cfg.TLS.LoadTLSConfig(ctx)
-		if err != nil {
+		var err error
+		if u.set.TLS, err = u.tls.LoadTLSConfig(ctx); err != nil {
 			return fmt.Errorf("upstreams::%s::tls: %w", u.surface, err)
 		}
-		upstreams[u.surface], err = gateway.NewUpstream(gateway.UpstreamSettings{
-			Endpoint: u.cfg.Endpoint, TLS: tls, APIKey: string(u.cfg.APIKey), MaxConnections: u.cfg.MaxConnections,
-		})
-		if err != nil {
+		if u.surface == gateway.Bedrock {
+			if u.set.Sign, err = r.cfg.Upstreams.Bedrock.signer(ctx); err != nil {
+				return fmt.Errorf("upstreams::bedrock: %w", err)
+			}
+		}
+		if upstreams[u.surface], err = gateway.NewUpstream(u.set); err != nil {
 			return fmt.Errorf("upstreams::%s::endpoint: %w", u.surface, err)
 		}
+	}
+	identity, err := r.cfg.identity(ctx)
+	if err != nil {
+		return err
 	}
 	l, t := &r.cfg.Limits, &r.cfg.Timeouts
 	r.gateway = gateway.New(gateway.Settings{
@@ -65,7 +72,8 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 			BodyTimeout: t.Body, HeaderTimeout: t.Header, IdleTimeout: t.Idle, WriteTimeout: t.Write,
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},
-		Drain: r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
+		Identity: identity,
+		Drain:    r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
 		Report: func(err error) {
 			if err != nil {
 				r.set.Logger.Error("calls can't be recorded; they are refused", zap.Error(err))
@@ -85,8 +93,8 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	}
 	// The server's own limit is for what lies around the body; the gateway's has the error that clients know.
 	r.cfg.Server.MaxRequestBodySize = 1 << 40
-	var err error
-	r.server, err = r.cfg.Server.ToServer(ctx, host.GetExtensions(), r.set.TelemetrySettings, r.gateway)
+	r.server, err = r.cfg.Server.ToServer(ctx, host.GetExtensions(), r.set.TelemetrySettings, r.gateway,
+		confighttp.WithErrorHandler(func(w http.ResponseWriter, req *http.Request, _ string, _ int) { r.gateway.Unauthenticated(w, req) }))
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ const (
 	stretchTokens = 64
 	modelMagic    = "injmodel1"
 	// log-odds from which the model is evidence alone, and beside the rules
-	modelAlone  = 2.2
+	modelAlone  = 1.8
 	modelBeside = 0.8
 )
 
@@ -113,17 +113,8 @@ func (s *scorer) stretches() {
 
 // weigh adds what the model says of a stretch to the evidence.
 func (s *scorer) weigh(from, to int, features []uint32) {
-	x := s.m.Score(features)
+	x := s.odds(s.m, from, to, features)
 	c := s.near(from, to)
-	if c&(cTalk|cGuard) != 0 {
-		x -= 1.5
-	}
-	// "your instructions for the oven" are not the model's
-	for k := from + 1; k+1 < to; k++ {
-		if t := s.z.toks; t[k].is(cInstr|cRule) && t[k-1].is(cYour) && !t[k].is(cSystem) && s.word(k+1) == "for" {
-			x -= 1.5
-		}
-	}
 	if x < modelBeside {
 		return
 	}
@@ -149,6 +140,21 @@ func (s *scorer) weigh(from, to int, features []uint32) {
 		w = 0.4
 	}
 	s.e.add(kind, "model", w, s.z.toks[from].start, s.z.toks[to-1].end)
+}
+
+// odds is the model's score of a stretch, less where it talks of attacks.
+func (s *scorer) odds(m *Model, from, to int, features []uint32) float32 {
+	x := m.Score(features)
+	if s.near(from, to)&(cTalk|cGuard) != 0 {
+		x -= 1.5
+	}
+	// "your instructions for the oven" are not the model's
+	for k := from + 1; k+1 < to; k++ {
+		if t := s.z.toks; t[k].is(cInstr|cRule) && t[k-1].is(cYour) && !t[k].is(cSystem) && s.word(k+1) == "for" {
+			x -= 1.5
+		}
+	}
+	return x
 }
 
 // kinds of features

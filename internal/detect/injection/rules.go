@@ -255,6 +255,12 @@ func (s *scorer) override(i int) {
 	var mods class
 	for k := i + 1; k < to && k <= i+reach; k++ {
 		c := t[k].class
+		if k > i+1 && object == 0 && strings.IndexByte(",;:", t[k].punct) >= 0 && t[k].punct != 0 && s.near(i+1, k)&(cAll|cPrior) == 0 {
+			break // what follows is another clause
+		}
+		if k > i+2 && object == 0 && t[k].punct == ',' && mods&cMy != 0 {
+			break // "my previous email, the order …"
+		}
 		if o := c & (cInstr | cRule | cSafety | cLimit | cThing); o != 0 {
 			// "previous system prompt", "safety rules": the last noun of the group counts, the others modify
 			if object == 0 || k == at+1 {
@@ -429,7 +435,7 @@ func (s *scorer) overrideBare(i, to int) float32 {
 			return 0.1
 		}
 	}
-	ends := t[i].is(cForeign) || last+1 >= to || strings.IndexByte(".,:;!?\n\"')]", t[last+1].punct) >= 0 && t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo)
+	ends := t[i].is(cForeign) || last+1 >= to || strings.IndexByte(".,:;!?\n\"')]", t[last+1].punct) >= 0 && t[last+1].punct != 0 || t[last+1].is(cPolite|cInstead|cShow|cReveal|cYou|cTo) && s.word(last+1) != "quote"
 	foreign := t[i].is(cForeign)
 	switch {
 	case all && prior && ends, all && given && you, all && prior && foreign:
@@ -1190,6 +1196,22 @@ func (s *scorer) abuse(i int) {
 		s.e.add(kAbuse, "act", w*s.position(i)*f, t[i].start, t[i].end)
 	}
 	if c&cAI != 0 {
+		// "note to the assistant:", "important for AI agents:"
+		if k := i + 1; k < len(t) && i > 0 {
+			for k < len(t)-1 && k <= i+2 && t[k].punct == 0 {
+				k++
+			}
+			if p := s.span(max(0, i-3), i); strings.IndexByte(":)-", t[k].punct) >= 0 && t[k].punct != 0 && containsAny(" "+p+" ", " to ", " for ", " dear ", " attention ", " hey ") {
+				w := float32(0.35)
+				if s.near(k, k+14)&(cModal|cSend|cExec|cCovert|cReply|cReveal|cAll) != 0 {
+					w += 0.25
+				}
+				if s.origin == Tool {
+					w += 0.2
+				}
+				s.e.add(kAbuse, "addressed-to-model", w*f, t[i].start, t[i].end)
+			}
+		}
 		part := s.span(from, to)
 		if containsAny(part, "reading this", "read this", "reads this", "processing this", "processes this", "summarises this", "summarizes this", "summarising this", "summarizing this", "parsing this", "evaluating this", "screening this", "analyzing this", "analysing this", "see this", "sees this") {
 			w := float32(0.45)

@@ -7,9 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/claudeaudit/claudeaudit/internal/aggregate"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // openStores opens the stores of a ledger. Closing them is the caller's.
@@ -78,3 +81,30 @@ func openLedger(ctx context.Context, dir string) (*openedLedger, error) {
 	}
 	return &openedLedger{Reader: ledger.NewReader(s, filepath.Join(dir, "wal")), store: s}, nil
 }
+
+// readAggregate reads what a witness cosigned from its own ledger.
+func readAggregate(ctx context.Context, path string) (notes ledger.WitnessNotes, err error) {
+	var l *openedLedger
+	if strings.Contains(path, "://") {
+		s, err := bucket.Open(ctx, bucket.Config{URL: path})
+		if err != nil {
+			return notes, err
+		}
+		l = &openedLedger{Reader: ledger.NewReader(s, ""), store: s}
+	} else if l, err = openLedger(ctx, path); err != nil {
+		return notes, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	notes.Name = path
+	err = aggregate.Each(ctx, l.Reader, func(c witness.Checkpoint) error {
+		if len(notes.Notes) == maxAggregate {
+			return fmt.Errorf("it has more than %d checkpoints", maxAggregate)
+		}
+		notes.Notes = append(notes.Notes, c.Note())
+		return nil
+	})
+	return notes, err
+}
+
+// maxAggregate bounds the checkpoints that are held in memory.
+const maxAggregate = 4 << 20

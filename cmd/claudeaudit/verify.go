@@ -20,6 +20,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // maxShown bounds the problems that are printed for people.
@@ -37,6 +38,8 @@ type verifyOptions struct {
 	index       string
 	elsewhere   []string
 	proof       string
+	policy      string
+	aggregate   string
 	contentless bool
 	format      string
 }
@@ -87,7 +90,7 @@ are not checked then.`,
 			}
 			o.format = format.value
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -104,6 +107,8 @@ are not checked then.`,
 	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
 	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
+	f.StringVar(&o.policy, "policy", "", "`file` that says which keys sign, and which witnesses have to have cosigned (C2SP tlog-policy)")
+	f.StringVar(&o.aggregate, "aggregate", "", "also hold it against the log of a witness: its `folder` or URL, verified by itself before")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
@@ -119,6 +124,7 @@ type report struct {
 	PublicKeys []string     `json:"public_keys"`
 	KeysFrom   []string     `json:"public_keys_from"`
 	Witnesses  []string     `json:"checkpoints_from"`
+	Policy     string       `json:"policy,omitempty"`
 	Index      *indexReport `json:"index,omitempty"`
 	FirstBad   *firstBad    `json:"first_bad,omitempty"`
 }
@@ -291,6 +297,21 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	}
 	bar := newProgress(a.err, -1, "verifying", "bytes")
 	var done int64
+	if o.policy != "" {
+		if opts.Policy, err = witness.LoadPolicy(o.policy); err != nil {
+			return fmt.Errorf("--policy: %w", err)
+		}
+		r.KeysFrom = append(r.KeysFrom, o.policy)
+		r.Policy = o.policy
+	}
+	if o.aggregate != "" {
+		notes, err := readAggregate(ctx, o.aggregate)
+		if err != nil {
+			return fmt.Errorf("--aggregate: %w", err)
+		}
+		opts.WitnessNotes = append(opts.WitnessNotes, notes)
+		r.Witnesses = append(r.Witnesses, o.aggregate)
+	}
 	opts.Progress = func(read, total int64) {
 		bar.setTotal(total)
 		bar.add(int(read - done))
@@ -383,6 +404,15 @@ func (r *report) writeText(a *app) error {
 	say("integrity     %s\n", r.Integrity)
 	if len(r.KeysFrom) > 0 {
 		say("  rests on    the public key in %s\n", printable(strings.Join(r.KeysFrom, ", ")))
+	}
+	if r.Policy != "" {
+		for _, s := range r.Streams {
+			say("  cosigned    %s: %d entries by the quorum of %s", printable(s.Origin), s.Cosigned, printable(r.Policy))
+			if !s.CosignedAt.IsZero() {
+				say(", last at %s", s.CosignedAt.Format(time.RFC3339))
+			}
+			say("\n")
+		}
 	}
 	for _, u := range r.Unchecked {
 		say("  unchecked   %s\n", printable(u))

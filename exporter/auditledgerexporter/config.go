@@ -3,7 +3,9 @@ package auditledgerexporter
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -11,6 +13,8 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // Config is the configuration of the audit_ledger exporter.
@@ -91,6 +95,23 @@ type WitnessConfig struct {
 	// Files are appended to; put them where the collector's host can't rewrite them. By default
 	// witness/checkpoints beside the ledger's folder.
 	Files []string `mapstructure:"files"`
+	// Servers cosign checkpoints, see `claudeaudit witness`.
+	Servers []WitnessServer `mapstructure:"servers"`
+}
+
+// WitnessServer is a witness on the network.
+type WitnessServer struct {
+	// URL to which /add-checkpoint is added.
+	URL string `mapstructure:"url"`
+	// PublicKey is the witness's public key, or the path of a file with it.
+	PublicKey string `mapstructure:"public_key"`
+}
+
+func (w WitnessServer) verifier() (*witness.Verifier, error) {
+	if strings.Contains(w.PublicKey, "+") {
+		return witness.ParseVerifier(w.PublicKey)
+	}
+	return seal.LoadCosignerKey(w.PublicKey)
 }
 
 // SegmentConfig says when a segment is closed.
@@ -170,6 +191,14 @@ func (c *Config) Validate() error {
 	for i, f := range c.Witness.Files {
 		if f == "" {
 			errs = append(errs, fmt.Errorf("witness::files[%d]: must be the path of a file", i))
+		}
+	}
+	for i, s := range c.Witness.Servers {
+		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			errs = append(errs, fmt.Errorf("witness::servers[%d]::url: must be such as https://witness.example.com", i))
+		}
+		if s.PublicKey == "" {
+			errs = append(errs, fmt.Errorf("witness::servers[%d]::public_key: must be the witness's public key or a file with it", i))
 		}
 	}
 	for _, b := range []struct {

@@ -35,7 +35,10 @@ func TestConfig(t *testing.T) {
 				Directory: "/etc/claudeaudit/keys", Generate: false,
 				Checkpoint: "/run/secrets/checkpoint.key", Content: "/etc/claudeaudit/content.pub",
 			},
-			Witness: WitnessConfig{Files: []string{"/mnt/witness-a/checkpoints", "/mnt/witness-b/checkpoints"}},
+			Witness: WitnessConfig{
+				Files:   []string{"/mnt/witness-a/checkpoints", "/mnt/witness-b/checkpoints"},
+				Servers: []WitnessServer{{URL: "https://witness.example.com", PublicKey: "/etc/claudeaudit/witness.pub"}},
+			},
 			Segment: SegmentConfig{MaxBytes: 1 << 20, MaxEntries: 1000, MaxAge: time.Minute},
 			Spool:   SpoolConfig{MaxBytes: 100 << 20, MinFreeBytes: 1 << 30},
 			Dedup:   DedupConfig{MaxEntries: 5000, MaxAge: 48 * time.Hour},
@@ -63,6 +66,7 @@ func TestConfig(t *testing.T) {
 		{name: "timeout", errs: []string{"timeout: must be a positive duration"}},
 		{name: "origin", errs: []string{"origin: must be"}},
 		{name: "witness", errs: []string{"witness::files[1]: must be the path of a file"}},
+		{name: "witness_servers", errs: []string{"witness::servers[0]::url: must be", "witness::servers[0]::public_key: must be"}},
 		{name: "segment", errs: []string{
 			"segment::max_bytes: must be greater than 0",
 			"segment::max_entries: must be greater than 0",

@@ -23,6 +23,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 type ledgerExporter struct {
@@ -70,6 +71,18 @@ func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 		witnesses = append(witnesses, w)
 	}
 	c := e.cfg
+	for i, s := range c.Witness.Servers {
+		v, err := s.verifier()
+		if err != nil {
+			return errors.Join(fmt.Errorf("witness::servers[%d]::public_key: %w", i, err), e.closeAll())
+		}
+		w, err := witness.NewClient(s.URL, v, c.Timeout)
+		if err != nil {
+			return errors.Join(fmt.Errorf("witness::servers[%d]::url: %w", i, err), e.closeAll())
+		}
+		e.closer = append(e.closer, w)
+		witnesses = append(witnesses, ledger.Cosigner{Client: w})
+	}
 	if e.policy, err = c.Retention.policy(); err != nil {
 		return errors.Join(err, e.closeAll())
 	}

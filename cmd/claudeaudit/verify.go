@@ -120,13 +120,15 @@ const defaultIndex = "<default>"
 // report is what verify finds, as --format json shows it.
 type report struct {
 	*ledger.Report
-	Path       string       `json:"path"`
-	PublicKeys []string     `json:"public_keys"`
-	KeysFrom   []string     `json:"public_keys_from"`
-	Witnesses  []string     `json:"checkpoints_from"`
-	Policy     string       `json:"policy,omitempty"`
-	Index      *indexReport `json:"index,omitempty"`
-	FirstBad   *firstBad    `json:"first_bad,omitempty"`
+	Path       string   `json:"path"`
+	PublicKeys []string `json:"public_keys"`
+	KeysFrom   []string `json:"public_keys_from"`
+	Witnesses  []string `json:"checkpoints_from"`
+	Policy     string   `json:"policy,omitempty"`
+	// Shredded are contents whose key was destroyed.
+	Shredded uint64       `json:"contents_shredded"`
+	Index    *indexReport `json:"index,omitempty"`
+	FirstBad *firstBad    `json:"first_bad,omitempty"`
 }
 
 // firstBad is the first bad place, and what is wrong there.
@@ -330,9 +332,16 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 			return check.checker.Entry(ctx, stream, seq, line)
 		}
 	}
+	shredded, err := countShredded(ctx, e.at, &opts)
+	if err != nil {
+		return err
+	}
 	r.Report, err = ledger.Verify(ctx, opts)
 	bar.finish()
 	if err != nil {
+		return err
+	}
+	if r.Shredded, err = shredded(); err != nil {
 		return err
 	}
 	if len(e.missing) > 0 {
@@ -399,6 +408,9 @@ func (r *report) writeText(a *app) error {
 	say("content       %d, of which %d read", r.Contents, r.ContentsRead)
 	if r.Missing > 0 {
 		say(", %d gone", r.Missing)
+	}
+	if r.Shredded > 0 {
+		say(", %d shredded: their keys were destroyed", r.Shredded)
 	}
 	say("\n\n")
 	say("integrity     %s\n", r.Integrity)

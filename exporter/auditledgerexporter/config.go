@@ -88,6 +88,12 @@ type KeysConfig struct {
 	Checkpoint string `mapstructure:"checkpoint"`
 	// Content is the path of the public key that content is encrypted to, if not in Directory.
 	Content string `mapstructure:"content"`
+	// Subjects is where a key per subject and day is kept, which content is encrypted to instead, wrapped to
+	// Content and to Recovery: a folder or a bucket without lock, from which keys can be deleted. By default
+	// content is encrypted to Content itself.
+	Subjects bucket.Config `mapstructure:"subjects"`
+	// Recovery is the path of a second public key that the subjects' keys are wrapped to, whose identity is offline.
+	Recovery string `mapstructure:"recovery"`
 }
 
 // WitnessConfig says who else keeps checkpoints.
@@ -204,13 +210,16 @@ func (c *Config) Validate() error {
 	for _, b := range []struct {
 		key string
 		c   bucket.Config
-	}{{"store", c.Store}, {"content_store", c.ContentStore}} {
+	}{{"store", c.Store}, {"content_store", c.ContentStore}, {"keys::subjects", c.Keys.Subjects}} {
 		if b.c == (bucket.Config{}) {
 			continue
 		}
 		if err := b.c.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("%s::%w", b.key, err))
 		}
+	}
+	if c.Keys.Recovery != "" && c.Keys.Subjects.URL == "" {
+		errs = append(errs, errors.New("keys::subjects: must be given with keys::recovery"))
 	}
 	if c.ContentStore.URL != "" && c.Store.URL == "" {
 		errs = append(errs, errors.New("store: must be given with content_store"))

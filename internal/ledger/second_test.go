@@ -123,21 +123,25 @@ func TestSecondVerifierAgrees(t *testing.T) {
 	require.Len(t, cps, 4)
 	require.Len(t, cnts, 8)
 	cases := map[string]func(){
-		"a segment removed":            func() { require.NoError(t, os.Remove(segs[1])) },
-		"the last segment removed":     func() { require.NoError(t, os.Remove(segs[3])) },
-		"the end removed":              func() { require.NoError(t, errors.Join(os.Remove(segs[3]), os.Remove(cps[3]))) },
-		"a container removed":          func() { require.NoError(t, os.Remove(cnts[2])) },
-		"the claim removed":            func() { require.NoError(t, os.RemoveAll(filepath.Join(e.dir, "store/v1/_claims"))) },
-		"two segments swapped":         func() { swapFiles(t, segs[0], segs[2]) },
-		"two checkpoints swapped":      func() { swapFiles(t, cps[0], cps[2]) },
-		"two containers swapped":       func() { swapFiles(t, cnts[0], cnts[1]) },
-		"an old checkpoint put back":   func() { put(t, cps[3], readFile(t, cps[0])) },
-		"a segment under another name": func() { put(t, strings.Replace(segs[3], "0000000000000015", "0000000000000020", 1), readFile(t, segs[3])) },
-		"a foreign object":             func() { put(t, filepath.Join(e.dir, "store/v1/notes.txt"), []byte("x")) },
-		"a container too many":         func() { put(t, strings.Replace(cnts[0], "0000000000000000-", "0000000000000001-", 1), readFile(t, cnts[0])) },
-		"a checkpoint of a new date":   func() { put(t, strings.Replace(cps[1], "/cp/dt=20", "/cp/dt=21", 1), readFile(t, cps[1])) },
-		"a segment cut":                func() { put(t, segs[2], readFile(t, segs[2])[:300]) },
-		"a segment empty":              func() { put(t, segs[2], nil) },
+		"a segment removed":          func() { require.NoError(t, os.Remove(segs[1])) },
+		"the last segment removed":   func() { require.NoError(t, os.Remove(segs[3])) },
+		"the end removed":            func() { require.NoError(t, errors.Join(os.Remove(segs[3]), os.Remove(cps[3]))) },
+		"a container removed":        func() { require.NoError(t, os.Remove(cnts[2])) },
+		"the claim removed":          func() { require.NoError(t, os.RemoveAll(filepath.Join(e.dir, "store/v1/_claims"))) },
+		"two segments swapped":       func() { swapFiles(t, segs[0], segs[2]) },
+		"two checkpoints swapped":    func() { swapFiles(t, cps[0], cps[2]) },
+		"two containers swapped":     func() { swapFiles(t, cnts[0], cnts[1]) },
+		"an old checkpoint put back": func() { put(t, cps[3], readFile(t, cps[0])) },
+		"a segment under another name": func() {
+			put(t, strings.Replace(segs[3], "0000000000000015", "0000000000000020", 1), readFile(t, segs[3]))
+		},
+		"a foreign object": func() { put(t, filepath.Join(e.dir, "store/v1/notes.txt"), []byte("x")) },
+		"a container too many": func() {
+			put(t, strings.Replace(cnts[0], "0000000000000000-", "0000000000000001-", 1), readFile(t, cnts[0]))
+		},
+		"a checkpoint of a new date": func() { put(t, strings.Replace(cps[1], "/cp/dt=20", "/cp/dt=21", 1), readFile(t, cps[1])) },
+		"a segment cut":              func() { put(t, segs[2], readFile(t, segs[2])[:300]) },
+		"a segment empty":            func() { put(t, segs[2], nil) },
 		"a checkpoint of another key": func() {
 			k := newKey(t, "test")
 			msg, err := signCheckpoint(Checkpoint{Origin: rep.Streams[0].Origin, Size: 20}, k.signer)

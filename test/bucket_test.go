@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
@@ -146,6 +148,28 @@ func TestLedgerInBuckets(t *testing.T) {
 	require.Contains(t, got.stdout, `"kind": "segment"`)
 	flipFile(t, segs[0])
 	require.Zero(t, claudeaudit(t, args...).code)
+
+	// The locks, and a matter's holds, as the store shows them.
+	mustRun(t, append(args, "--locks")...)
+	mustRun(t, "hold", "add", "--data", c.data, "--matter", "m1", "--by", "legal", "--application", "e2e")
+	mustRun(t, "verify", "--data", c.data, "--locks")
+	owner := buckettest.Open(t, srv.S3Config("records", ""))
+	key := ""
+	require.NoError(t, owner.List(t.Context(), "claude/v1/", "", func(o bucket.ObjectInfo) error {
+		if strings.HasSuffix(o.Key, ".zst") {
+			key = o.Key
+		}
+		return nil
+	}))
+	require.NoError(t, owner.SetHold(t.Context(), key, false))
+	got = claudeaudit(t, "verify", "--data", c.data, "--locks")
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "not-held")
+	require.NoError(t, owner.SetHold(t.Context(), key, true))
+	require.NoError(t, owner.Put(t.Context(), strings.Replace(key, ".zst", ".copy", 1), []byte("x"), bucket.PutOptions{}))
+	got = claudeaudit(t, append(args, "--locks")...)
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "unlocked")
 
 	// A record's content is read from the bucket.
 	records := c.search("--limit", "1")

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -190,12 +193,33 @@ func TestErasure(t *testing.T) {
 	out := mustRun(t, "verify", "--data", c.data)
 	require.Contains(t, out, "4 shredded: their keys were destroyed")
 	require.Contains(t, out, "integrity     intact")
-	mustRun(t, "verify", filepath.Join(c.data, "admin"), "--public-key", filepath.Join(c.data, "keys", "admin.pub"))
+	mustRun(t, "verify", "--data", filepath.Join(c.data, "admin"))
+
+	// What the law lets her ask for: her records, and that their content is gone.
+	zipped := filepath.Join(t.TempDir(), "carol.zip")
+	mustRun(t, "subject", "export", "carol", "--data", c.data, "--output", zipped, "--identity", identity, "--requester", "dpo@example.org")
+	z, err := zip.OpenReader(zipped)
+	require.NoError(t, err)
+	defer z.Close()
+	contents := 0
+	for _, f := range z.File {
+		r, err := f.Open()
+		require.NoError(t, err)
+		b, err := io.ReadAll(r)
+		require.NoError(t, errors.Join(err, r.Close()))
+		require.NotContains(t, string(b), secret, f.Name)
+		require.NotContains(t, string(b), "dave", f.Name)
+		if strings.HasPrefix(f.Name, "content/") {
+			contents++
+			require.Contains(t, string(b), "shredded")
+		}
+	}
+	require.Equal(t, 4, contents)
 
 	// The certificate is signed, and the log doesn't name the person.
 	text, err := os.ReadFile(certificate)
 	require.NoError(t, err)
-	pub, err := os.ReadFile(filepath.Join(c.data, "keys", "admin.pub"))
+	pub, err := os.ReadFile(filepath.Join(c.data, "admin", "keys", "checkpoint.pub"))
 	require.NoError(t, err)
 	v, err := note.NewVerifier(strings.TrimSpace(string(pub)))
 	require.NoError(t, err)

@@ -23,30 +23,42 @@ const (
 	opHoldAdd    = "hold.add"
 	opHoldRemove = "hold.remove"
 	opErase      = "subject.erase"
+	opExport     = "subject.export"
 )
 
 // adminLedger is the log of what was done to the trail: holds, erasures,
 // exports. It is a ledger of its own, because a ledger has one writer and the
 // collector is that of the calls'.
 type adminLedger struct {
-	log *ledger.Log
-	key *seal.CheckpointKey
+	log     *ledger.Log
+	key     *seal.CheckpointKey
+	witness *ledger.FileWitness
+}
+
+// adminPlaces are those of a data folder of its own.
+func adminPlaces(p places) places {
+	return placesBeside(filepath.Join(p.admin, "ledger"), filepath.Join(p.admin, "index", "audit.db"))
 }
 
 // openAdmin opens the log to write, and makes it with its key at the first time.
 func openAdmin(ctx context.Context, p places) (*adminLedger, error) {
-	key, _, err := seal.EnsureCheckpointKey(filepath.Join(p.keys, "admin.key"), filepath.Join(p.keys, "admin.pub"), "claudeaudit-admin")
+	own := adminPlaces(p)
+	key, _, err := seal.EnsureCheckpointKey(filepath.Join(own.keys, "checkpoint.key"), filepath.Join(own.keys, "checkpoint.pub"), "claudeaudit-admin")
 	if err != nil {
 		return nil, err
 	}
-	l, err := ledger.Open(ctx, ledger.Options{Dir: p.admin, Signer: key.Signer, VerifierKey: key.VerifierKey})
+	w, err := ledger.NewFileWitness(own.witness[0])
+	if err != nil {
+		return nil, err
+	}
+	l, err := ledger.Open(ctx, ledger.Options{Dir: own.ledger, Signer: key.Signer, VerifierKey: key.VerifierKey, Witnesses: []ledger.Witness{w}})
 	if errors.Is(err, ledger.ErrLocked) {
-		return nil, errors.New("another claudeaudit command writes the log of holds and erasures; try again")
+		return nil, errors.Join(errors.New("another claudeaudit command writes the log of holds and erasures; try again"), w.Close())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("log of holds and erasures: %w", err)
+		return nil, errors.Join(fmt.Errorf("log of holds and erasures: %w", err), w.Close())
 	}
-	return &adminLedger{l, key}, nil
+	return &adminLedger{l, key, w}, nil
 }
 
 // note appends an entry, durable when it returns.
@@ -76,13 +88,13 @@ func (a *adminLedger) note(ctx context.Context, operation, status string, detail
 func (a *adminLedger) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	return a.log.Close(ctx)
+	return errors.Join(a.log.Close(ctx), a.witness.Close())
 }
 
 // adminEntries calls fn with the entries of the log of holds and erasures, the
 // oldest first. One that isn't there has none.
 func adminEntries(ctx context.Context, p places, fn func(r *audit.Record, details map[string]string) error) (err error) {
-	r, err := ledger.OpenReader(p.admin)
+	r, err := ledger.OpenReader(adminPlaces(p).ledger)
 	if errors.Is(err, ledger.ErrNoLedger) {
 		return nil
 	}

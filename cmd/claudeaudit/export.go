@@ -128,8 +128,19 @@ var caseReadme string
 
 // exportedCase is a case while it is written.
 type exportedCase struct {
-	dir   string
+	put   func(path string, b []byte) error
 	files []caseFile
+}
+
+// inFolder puts files into a folder.
+func inFolder(dir string) func(path string, b []byte) error {
+	return func(path string, b []byte) error {
+		name := filepath.Join(dir, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(name, b, 0o600)
+	}
 }
 
 type caseFile struct {
@@ -139,12 +150,8 @@ type caseFile struct {
 }
 
 func (c *exportedCase) write(path string, b []byte) error {
-	name := filepath.Join(c.dir, filepath.FromSlash(path))
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return fmt.Errorf("--case: %w", err)
-	}
-	if err := os.WriteFile(name, b, 0o600); err != nil {
-		return fmt.Errorf("--case: %w", err)
+	if err := c.put(path, b); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	sum := sha256.Sum256(b)
 	c.files = append(c.files, caseFile{path, len(b), hex.EncodeToString(sum[:])})
@@ -184,7 +191,12 @@ func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) 
 	if err := newFolder("--case", o.caseDir); err != nil {
 		return err
 	}
-	c := &exportedCase{dir: o.caseDir}
+	c := &exportedCase{put: inFolder(o.caseDir)}
+	return a.writeCase(ctx, c, p, l.Reader, ring, found, q, o.about)
+}
+
+// writeCase writes the records that were found, with what proves them.
+func (a *app) writeCase(ctx context.Context, c *exportedCase, p places, l *ledger.Reader, ring *keystore.Ring, found *subject.Found, q subject.Query, about string) error {
 	bar := newProgress(a.err, int64(len(found.Entries)), "exporting", "entries")
 	entries := map[uuid.UUID][]index.Parsed{}
 	var lines []byte
@@ -201,7 +213,7 @@ func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) 
 			return err
 		}
 		entries[e.Record.EventID] = append(entries[e.Record.EventID], e)
-		proof, err := ledger.Prove(ctx, l.Reader, at.Stream, at.Seq)
+		proof, err := ledger.Prove(ctx, l, at.Stream, at.Seq)
 		if errors.Is(err, ledger.ErrNotCovered) {
 			uncovered++
 			continue
@@ -213,7 +225,7 @@ func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) 
 			return err
 		}
 		if ring != nil {
-			if err := c.content(ctx, l.Reader, ring, &e); err != nil {
+			if err := c.content(ctx, l, ring, &e); err != nil {
 				return err
 			}
 		}
@@ -233,7 +245,7 @@ func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) 
 		return err
 	}
 	text := fmt.Sprintf("Case export\n===========\n\nWhat      %s\nRecords   %d calls in %d entries\nQuery     %s\nMade      %s\nNot yet under a checkpoint: %d entries\n\n%s",
-		o.about, len(found.Events), len(found.Entries), query, time.Now().UTC().Format(time.RFC3339), uncovered, caseReadme)
+		about, len(found.Events), len(found.Entries), query, time.Now().UTC().Format(time.RFC3339), uncovered, caseReadme)
 	if err := c.write("README.txt", []byte(text)); err != nil {
 		return err
 	}
@@ -270,8 +282,11 @@ func (c *exportedCase) records(found *subject.Found, entries map[uuid.UUID][]ind
 
 // keys copies the public keys that are at hand.
 func (c *exportedCase) keys(p places) error {
-	for _, name := range []string{"checkpoint.pub", "witness.pub", "admin.pub"} {
-		f, err := os.Open(filepath.Join(p.keys, name))
+	for name, path := range map[string]string{
+		"checkpoint.pub": filepath.Join(p.keys, "checkpoint.pub"), "witness.pub": filepath.Join(p.keys, "witness.pub"),
+		"admin.pub": filepath.Join(adminPlaces(p).keys, "checkpoint.pub"),
+	} {
+		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -62,7 +62,8 @@ func (a *app) newHold() *cobra.Command {
 		Short: "Keep records of a legal matter from being deleted or erased",
 		Long: `Keep the records of a legal matter from being deleted, also after their
 retention, and from being erased. A hold is an entry in the log of holds and
-erasures (admin in the data folder, a ledger that "claudeaudit verify" checks),
+erasures (a data folder of its own, admin in the data folder: "claudeaudit verify
+--data audit-data/admin" checks it),
 and a legal hold on every object of the store that has a matching record. An
 object holds other records too: that is meant so.`,
 		Args: cobra.NoArgs,

@@ -20,6 +20,7 @@ const (
 	keysWriter     = "writer"
 	keysReader     = "reader"
 	keysWitness    = "witness"
+	keysRecovery   = "recovery"
 	keysAll        = "all"
 )
 
@@ -32,16 +33,17 @@ type keyPair struct {
 var (
 	checkpointPair = keyPair{keysCheckpoint, "checkpoint.key", "checkpoint.pub"}
 	contentPair    = keyPair{keysContent, "content.identity", "content.pub"}
+	recoveryPair   = keyPair{keysRecovery, "recovery.identity", "recovery.pub"}
 	witnessPair    = keyPair{keysWitness, "witness.key", "witness.pub"}
 	keySets        = map[string][]keyPair{
 		keysAll: {checkpointPair, contentPair}, keysCheckpoint: {checkpointPair}, keysContent: {contentPair},
-		keysWriter: {checkpointPair}, keysReader: {contentPair}, keysWitness: {witnessPair, checkpointPair},
+		keysWriter: {checkpointPair}, keysReader: {contentPair}, keysWitness: {witnessPair, checkpointPair}, keysRecovery: {recoveryPair},
 	}
 )
 
 func (a *app) newKeygen() *cobra.Command {
 	var dir, name string
-	which := choice{value: keysAll, allowed: []string{keysAll, keysCheckpoint, keysContent, keysWriter, keysReader, keysWitness}}
+	which := choice{value: keysAll, allowed: []string{keysAll, keysCheckpoint, keysContent, keysWriter, keysReader, keysRecovery, keysWitness}}
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make the keys of a ledger",
@@ -59,6 +61,8 @@ the public halves over:
 
   --only writer     on the collector: checkpoint.key, checkpoint.pub
   --only reader     where content may be read: content.identity, content.pub
+  --only recovery   offline: recovery.identity, recovery.pub, which subjects' keys
+                    are wrapped to as well
   --only witness    on the witness: witness.key, witness.pub, and a checkpoint
                     key of its own for the log of what it cosigned
 
@@ -121,7 +125,7 @@ func (a *app) makePair(p keyPair, dir, name string) error {
 			return err
 		}
 		says, text = "signs checkpoints (secret)", k.VerifierKey
-	case keysContent:
+	case keysContent, keysRecovery:
 		id, err := seal.GenerateIdentity()
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ type places struct {
 	elastic *elasticConfig
 	keys    string // folder
 	subject string // store of the subjects' keys: an address
-	admin   string // folder of the ledger of holds and erasures
+	admin   string // data folder of the ledger of holds and erasures
 	witness []string
 	// retentionDays of the index, 0 keeps records.
 	retentionDays int

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -21,17 +22,115 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
 	"github.com/claudeaudit/claudeaudit/internal/subject"
 )
 
 func (a *app) newSubject() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "subject",
-		Short: "Requests of persons: erase their content",
+		Short: "Requests of persons: export what is there of them, erase their content",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(a.newSubjectErase())
+	cmd.AddCommand(a.newSubjectExport(), a.newSubjectErase())
 	return cmd
+}
+
+func (a *app) newSubjectExport() *cobra.Command {
+	var output, identity, requester string
+	cmd := &cobra.Command{
+		Use:   "export USER",
+		Short: "Write all that is there of a person",
+		Long: `Write all records of a person into a zip file: as NDJSON and CSV, the entries
+behind them with proofs, and a list of every file with its SHA-256. With
+--identity it has the prompts and responses too; what was erased is said in its
+place. The export is an entry in the log of holds and erasures.`,
+		Example: `  claudeaudit subject export carol@example.org --output carol.zip --identity content.identity --requester dpo@example.org`,
+		Args:    exactlyOne("USER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return errors.New("USER: must not be empty")
+			}
+			if output == "" || requester == "" {
+				return errors.New("--output and --requester must be given")
+			}
+			return a.subjectExport(cmd.Context(), args[0], output, identity, requester)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&output, "output", "o", "", "zip `file` to write; it must not be there")
+	f.StringVar(&identity, "identity", "", "`file` with the content identity, to have prompts and responses")
+	f.StringVar(&requester, "requester", "", "`person` who asks for it here")
+	return cmd
+}
+
+func (a *app) subjectExport(ctx context.Context, user, output, identity, requester string) (err error) {
+	p, err := a.where.find(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := openLedger(ctx, p.ledger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	var ring *keystore.Ring
+	if identity != "" {
+		id, err := seal.LoadIdentity(identity)
+		if err != nil {
+			return fmt.Errorf("--identity: %w", err)
+		}
+		keys, err := openSubjectKeys(ctx, p)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, keys.Close()) }()
+		ring = keystore.NewRing(keys, id)
+	}
+	q := subject.Query{User: user}
+	found, err := subject.Find(ctx, l.Reader, q.Matches)
+	if err != nil {
+		return err
+	}
+	if len(found.Events) == 0 {
+		return negative{errors.New("the ledger has no record of this user")}
+	}
+	admin, err := openAdmin(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, admin.close()) }()
+	// Before anything is shown.
+	if err := admin.note(ctx, opExport, audit.StatusInitiated, map[string]string{
+		"requester": requester, "records": strconv.Itoa(len(found.Events)), "content": strconv.FormatBool(ring != nil),
+	}); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	z := zip.NewWriter(out)
+	c := &exportedCase{put: func(path string, b []byte) error {
+		w, err := z.Create(path)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(b)
+		return err
+	}}
+	err = a.writeCase(ctx, c, p, l.Reader, ring, found, q, "all records of one person")
+	if err = errors.Join(err, z.Close(), out.Sync(), out.Close()); err != nil {
+		return errors.Join(err, os.Remove(output))
+	}
+	b, err := os.ReadFile(output)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	return admin.note(ctx, opExport, audit.StatusSuccess, map[string]string{
+		"requester": requester, "records": strconv.Itoa(len(found.Events)), "content": strconv.FormatBool(ring != nil), "sha256": hex.EncodeToString(sum[:]),
+	})
 }
 
 type eraseOptions struct {

@@ -40,6 +40,7 @@ type verifyOptions struct {
 	proof       string
 	policy      string
 	aggregate   string
+	locks       bool
 	contentless bool
 	format      string
 }
@@ -90,7 +91,7 @@ are not checked then.`,
 			}
 			o.format = format.value
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.locks {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -109,6 +110,7 @@ are not checked then.`,
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
 	f.StringVar(&o.policy, "policy", "", "`file` that says which keys sign, and which witnesses have to have cosigned (C2SP tlog-policy)")
 	f.StringVar(&o.aggregate, "aggregate", "", "also hold it against the log of a witness: its `folder` or URL, verified by itself before")
+	f.BoolVar(&o.locks, "locks", false, "also ask a bucket for the lock of every object, and that what a matter holds is held")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
@@ -125,6 +127,7 @@ type report struct {
 	KeysFrom   []string `json:"public_keys_from"`
 	Witnesses  []string `json:"checkpoints_from"`
 	Policy     string   `json:"policy,omitempty"`
+	Locks      bool     `json:"locks_checked"`
 	// Shredded are contents whose key was destroyed.
 	Shredded uint64       `json:"contents_shredded"`
 	Index    *indexReport `json:"index,omitempty"`
@@ -344,6 +347,20 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	if r.Shredded, err = shredded(); err != nil {
 		return err
 	}
+	if o.locks {
+		if e.store == nil {
+			return errors.New("--locks: a folder locks nothing; the ledger must be in a bucket")
+		}
+		unlocked, err := checkLocks(ctx, e)
+		if err != nil {
+			return err
+		}
+		if len(unlocked) > 0 {
+			r.Problems = append(r.Problems, unlocked...)
+			r.Integrity = ledger.Bad
+		}
+		r.Locks = true
+	}
 	if len(e.missing) > 0 {
 		r.Problems = append(r.Problems, e.missing...)
 		r.Integrity, r.Completeness = ledger.Bad, ledger.Incomplete
@@ -428,6 +445,9 @@ func (r *report) writeText(a *app) error {
 	}
 	for _, u := range r.Unchecked {
 		say("  unchecked   %s\n", printable(u))
+	}
+	if r.Locks {
+		say("  rests on    the locks that the store shows\n")
 	}
 	say("completeness  %s\n", r.Completeness)
 	if len(r.Witnesses) > 0 {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,4 +192,37 @@ func swapFiles(t *testing.T, a, b string) {
 	ba, bb := readFile(t, a), readFile(t, b)
 	put(t, a, bb)
 	put(t, b, ba)
+}
+
+// tessera is a checker of tlog-tiles logs by other people.
+const tessera = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4"
+
+// An exported log passes a checker that knows nothing of us. It has a time
+// limit: this version of it doesn't end on a damaged bundle.
+func TestUnrelatedCheckerOfTiles(t *testing.T) {
+	fsck := buckettest.Tool(t, tessera)
+	e, r, stream := proofEnv(t, 700)
+	dir := filepath.Join(t.TempDir(), "tiles")
+	n, err := ExportTiles(t.Context(), r, stream, dir)
+	require.NoError(t, err)
+	require.Equal(t, uint64(700), n)
+	key := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(key, []byte(e.key.vkey), 0o600))
+	check := func() (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, fsck, "--ui=false", "--logtostderr", "--v=1", "--storage_url=file://"+dir, "--origin="+stream, "--public_key="+key).CombinedOutput()
+		return string(out), err
+	}
+	out, err := check()
+	require.NoError(t, err, out)
+	require.Contains(t, out, "Completed ranges")
+	require.NotContains(t, out, "failed")
+
+	bundle := filepath.Join(dir, "tile", "entries", "001")
+	b := readFile(t, bundle)
+	b[len(b)/2] ^= 1
+	require.NoError(t, os.WriteFile(bundle, b, 0o600))
+	out, err = check()
+	require.True(t, err != nil || strings.Contains(out, "failed"), out)
 }

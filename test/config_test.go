@@ -28,6 +28,9 @@ func TestEveryShippedConfigStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {
+		if filepath.Base(file) == "retention.yaml" {
+			continue // a policy, which internal/retention's tests load
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c := newCollector(t, filepath.Base(file), nil)
 			keys := filepath.Join(t.TempDir(), "keys.yaml")

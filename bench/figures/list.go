@@ -20,5 +20,6 @@ var figures = []figure{
 	{what: "ledger of bare grouped writes, 64 writers", bench: "Append/ledger/writers=64", unit: "entries/s", base: "Append/plain/writers=64", reach: 0.8, form: percent},
 	{what: "verify, entries of 1 KB a second and core", bench: "Verify/ledger", unit: "entries/s", reach: 0.4e6, form: plain},
 	{what: "verify of bare SHA-256", bench: "Verify/ledger", unit: "MB/s", base: "Verify/sha256", reach: 0.35, form: percent},
+	{what: "sealed into a bucket of sealed into a folder", bench: "Seal/bucket", unit: "sealed-entries/s", base: "Seal/folder", form: percent},
 	{what: "search by user and dates in 1 million records, p95", bench: "Search/user_month", unit: "p95-ms", reach: 50, most: true, form: plain},
 }

@@ -11,17 +11,39 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 const (
 	keysCheckpoint = "checkpoint"
 	keysContent    = "content"
+	keysWriter     = "writer"
+	keysReader     = "reader"
+	keysWitness    = "witness"
+	keysRecovery   = "recovery"
 	keysAll        = "all"
+)
+
+// keyPair is a pair of key files, the secret one first.
+type keyPair struct {
+	kind, secret, public string
+}
+
+// Sets of keys, each for the machine that needs it.
+var (
+	checkpointPair = keyPair{keysCheckpoint, "checkpoint.key", "checkpoint.pub"}
+	contentPair    = keyPair{keysContent, "content.identity", "content.pub"}
+	recoveryPair   = keyPair{keysRecovery, "recovery.identity", "recovery.pub"}
+	witnessPair    = keyPair{keysWitness, "witness.key", "witness.pub"}
+	keySets        = map[string][]keyPair{
+		keysAll: {checkpointPair, contentPair}, keysCheckpoint: {checkpointPair}, keysContent: {contentPair},
+		keysWriter: {checkpointPair}, keysReader: {contentPair}, keysWitness: {witnessPair, checkpointPair}, keysRecovery: {recoveryPair},
+	}
 )
 
 func (a *app) newKeygen() *cobra.Command {
 	var dir, name string
-	which := choice{value: keysAll, allowed: []string{keysAll, keysCheckpoint, keysContent}}
+	which := choice{value: keysAll, allowed: []string{keysAll, keysCheckpoint, keysContent, keysWriter, keysReader, keysRecovery, keysWitness}}
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make the keys of a ledger",
@@ -31,6 +53,18 @@ func (a *app) newKeygen() *cobra.Command {
   checkpoint.pub    verifies them; give it to whoever verifies
   content.identity  opens encrypted content; keep it away from the collector (0600)
   content.pub       encrypts content; the collector needs it
+  witness.key       cosigns checkpoints; "claudeaudit witness" needs it (0600)
+  witness.pub       verifies cosignatures; give it to whoever verifies, and to the collector
+
+Elsewhere than on a single machine, make each set where it is needed, and carry
+the public halves over:
+
+  --only writer     on the collector: checkpoint.key, checkpoint.pub
+  --only reader     where content may be read: content.identity, content.pub
+  --only recovery   offline: recovery.identity, recovery.pub, which subjects' keys
+                    are wrapped to as well
+  --only witness    on the witness: witness.key, witness.pub, and a checkpoint
+                    key of its own for the log of what it cosigned
 
 A key that is there is never overwritten.`,
 		Args: cobra.NoArgs,
@@ -55,47 +89,61 @@ func (a *app) keygen(ctx context.Context, dir, name, which string) error {
 		}
 		dir = p.keys
 	}
-	wanted := map[string][2]string{}
-	if which != keysContent {
-		wanted[keysCheckpoint] = [2]string{"checkpoint.key", "checkpoint.pub"}
-	}
-	if which != keysCheckpoint {
-		wanted[keysContent] = [2]string{"content.identity", "content.pub"}
-	}
+	set := keySets[which]
 	// All or nothing: a second pair beside a first would be of no use.
-	for kind, files := range wanted {
-		for i, f := range files {
-			files[i] = filepath.Join(dir, f)
-			if _, err := os.Lstat(files[i]); err == nil {
-				return fmt.Errorf("%s is there already, and keys are never overwritten (--only makes the other kind)", files[i])
+	for _, p := range set {
+		for _, f := range []string{p.secret, p.public} {
+			path := filepath.Join(dir, f)
+			if _, err := os.Lstat(path); err == nil {
+				return fmt.Errorf("%s is there already, and keys are never overwritten (--only makes another kind)", path)
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
-		wanted[kind] = files
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder: %w", err)
 	}
-	if files, ok := wanted[keysCheckpoint]; ok {
+	for _, p := range set {
+		if err := a.makePair(p, dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) makePair(p keyPair, dir, name string) error {
+	secret, public := filepath.Join(dir, p.secret), filepath.Join(dir, p.public)
+	var says, text string
+	switch p.kind {
+	case keysCheckpoint:
 		k, err := seal.GenerateCheckpointKey(name)
 		if err != nil {
 			return fmt.Errorf("--name: %w", err)
 		}
-		if err := seal.WriteCheckpointKey(k, files[0], files[1]); err != nil {
+		if err := seal.WriteCheckpointKey(k, secret, public); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "%s  signs checkpoints (secret)\n%s  %s\n", files[0], files[1], k.VerifierKey)
-	}
-	if files, ok := wanted[keysContent]; ok {
+		says, text = "signs checkpoints (secret)", k.VerifierKey
+	case keysContent, keysRecovery:
 		id, err := seal.GenerateIdentity()
 		if err != nil {
 			return err
 		}
-		if err := seal.WriteContentKeys(id, files[0], files[1]); err != nil {
+		if err := seal.WriteContentKeys(id, secret, public); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "%s  opens content (secret; keep it away from the collector)\n%s  %s\n", files[0], files[1], id.Recipient())
+		says, text = "opens content (secret; keep it away from the collector)", id.Recipient().String()
+	case keysWitness:
+		s, err := witness.GenerateSigner(name)
+		if err != nil {
+			return fmt.Errorf("--name: %w", err)
+		}
+		if err := seal.WriteCosigner(s, secret, public); err != nil {
+			return err
+		}
+		says, text = "cosigns checkpoints (secret; keep it away from the collector)", s.Verifier.String()
 	}
-	return nil
+	_, err := fmt.Fprintf(a.out, "%s  %s\n%s  %s\n", secret, says, public, text)
+	return err
 }

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/esclient"
 )
@@ -57,6 +58,8 @@ type places struct {
 	index   string // database file, "" when elastic is set
 	elastic *elasticConfig
 	keys    string // folder
+	subject string // store of the subjects' keys: an address
+	admin   string // data folder of the ledger of holds and erasures
 	witness []string
 	// retentionDays of the index, 0 keeps records.
 	retentionDays int
@@ -88,7 +91,7 @@ func (l *location) find(ctx context.Context) (places, error) {
 func placesBeside(ledger, index string) places {
 	data := filepath.Dir(filepath.Clean(ledger))
 	return places{
-		ledger: ledger, index: index, keys: filepath.Join(data, "keys"),
+		ledger: ledger, index: index, keys: filepath.Join(data, "keys"), subject: filepath.Join(data, "subject-keys"), admin: filepath.Join(data, "admin"),
 		witness: []string{filepath.Join(data, "witness", "checkpoints")},
 	}
 }
@@ -97,7 +100,8 @@ func placesBeside(ledger, index string) places {
 type ledgerConfig struct {
 	Directory string `mapstructure:"directory"`
 	Keys      struct {
-		Directory string `mapstructure:"directory"`
+		Directory string        `mapstructure:"directory"`
+		Subjects  bucket.Config `mapstructure:"subjects"`
 	} `mapstructure:"keys"`
 	Witness struct {
 		Files []string `mapstructure:"files"`
@@ -167,6 +171,9 @@ func placesOfConfig(ctx context.Context, file string, elastic bool) (places, err
 	p := placesBeside(lc.Directory, databaseFile(sc.Path))
 	if lc.Keys.Directory != "" {
 		p.keys = lc.Keys.Directory
+	}
+	if lc.Keys.Subjects.URL != "" {
+		p.subject = lc.Keys.Subjects.Address()
 	}
 	if len(lc.Witness.Files) > 0 {
 		p.witness = lc.Witness.Files

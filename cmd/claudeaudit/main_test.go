@@ -416,7 +416,7 @@ func TestVerify(t *testing.T) {
 	for _, args := range [][]string{
 		{"--data", t.TempDir()},
 		{t.TempDir()},
-		{"s3://bucket/ledger"},
+		{"ftp://bucket/ledger"},
 		{f.path("ledger"), "--public-key", "/no/such/file"},
 		{f.path("ledger"), "--public-key", f.path("keys", "checkpoint.key")},
 		{f.path("ledger"), "--checkpoints", "/no/such/file"},

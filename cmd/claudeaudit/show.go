@@ -14,6 +14,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/conversation"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/jcs"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
@@ -89,11 +90,18 @@ func (a *app) show(ctx context.Context, event uuid.UUID, o showOptions) (err err
 	if err != nil {
 		return err
 	}
-	var identity *seal.Identity
+	var identity *keystore.Ring
 	if o.content {
-		if identity, err = seal.LoadIdentity(o.identity); err != nil {
+		id, err := seal.LoadIdentity(o.identity)
+		if err != nil {
 			return fmt.Errorf("--identity: %w", err)
 		}
+		keys, err := openSubjectKeys(ctx, p)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, keys.Close()) }()
+		identity = keystore.NewRing(keys, id)
 	}
 	r, err := openIndex(ctx, p)
 	if err != nil {
@@ -127,7 +135,7 @@ type opened struct {
 }
 
 // openContent reads the containers that the record names and opens them.
-func openContent(ctx context.Context, p places, found index.Found, identity *seal.Identity) (_ *opened, err error) {
+func openContent(ctx context.Context, p places, found index.Found, identity *keystore.Ring) (_ *opened, err error) {
 	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return nil, err
@@ -154,7 +162,7 @@ func openContent(ctx context.Context, p places, found index.Found, identity *sea
 
 // openOne opens one container. It was sealed for the event of the entry that
 // names it, which is a twin's when the record has twins.
-func openOne(ctx context.Context, l *ledger.Reader, found index.Found, what, sum string, identity *seal.Identity,
+func openOne(ctx context.Context, l *ledger.Reader, found index.Found, what, sum string, identity *keystore.Ring,
 	aad func(uuid.UUID) []byte, of func(*audit.Record) string,
 ) (jcs.Value, error) {
 	for _, e := range found.Entries {
@@ -166,10 +174,14 @@ func openOne(ctx context.Context, l *ledger.Reader, found index.Found, what, sum
 		if err != nil {
 			return jcs.Value{}, fmt.Errorf("reading the %s from the ledger: %w", what, err)
 		}
-		plain, err := identity.Open(sealed, aad(rec.EventID))
+		plain, err := identity.Open(ctx, sealed, aad(rec.EventID))
 		if errors.Is(err, seal.ErrWrongKey) {
-			return jcs.Value{}, fmt.Errorf("--identity: it does not fit: the %s is sealed to key %s, and this is the identity of key %s",
-				what, rec.Content.KeyID, identity.KeyID())
+			return jcs.Value{}, fmt.Errorf("--identity: it does not fit: the %s is sealed to key %s, and this is the identity of key %s: %w",
+				what, rec.Content.KeyID, identity.KeyIDs(), err)
+		}
+		if errors.Is(err, keystore.ErrDestroyed) {
+			return jcs.Value{}, fmt.Errorf("--identity: it does not fit: the %s is sealed to key %s, and this is the identity of key %s. If that was a subject's key, it was destroyed, and nobody opens it",
+				what, rec.Content.KeyID, identity.KeyIDs())
 		}
 		if err != nil {
 			return jcs.Value{}, fmt.Errorf("opening the %s: %w", what, err)

@@ -7,9 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/claudeaudit/claudeaudit/internal/aggregate"
+	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // openStores opens the stores of a ledger. Closing them is the caller's.
@@ -77,4 +83,96 @@ func openLedger(ctx context.Context, dir string) (*openedLedger, error) {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	return &openedLedger{Reader: ledger.NewReader(s, filepath.Join(dir, "wal")), store: s}, nil
+}
+
+// readAggregate reads what a witness cosigned from its own ledger.
+func readAggregate(ctx context.Context, path string) (notes ledger.WitnessNotes, err error) {
+	var l *openedLedger
+	if strings.Contains(path, "://") {
+		s, err := bucket.Open(ctx, bucket.Config{URL: path})
+		if err != nil {
+			return notes, err
+		}
+		l = &openedLedger{Reader: ledger.NewReader(s, ""), store: s}
+	} else if l, err = openLedger(ctx, path); err != nil {
+		return notes, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	notes.Name = path
+	err = aggregate.Each(ctx, l.Reader, func(c witness.Checkpoint) error {
+		if len(notes.Notes) == maxAggregate {
+			return fmt.Errorf("it has more than %d checkpoints", maxAggregate)
+		}
+		notes.Notes = append(notes.Notes, c.Note())
+		return nil
+	})
+	return notes, err
+}
+
+// maxAggregate bounds the checkpoints that are held in memory.
+const maxAggregate = 4 << 20
+
+// openSubjectKeys opens the store of the subjects' keys.
+func openSubjectKeys(ctx context.Context, p places) (bucket.Store, error) {
+	s, err := bucket.Open(ctx, bucket.Config{URL: p.subject})
+	if err != nil {
+		return nil, fmt.Errorf("keys of the subjects: %w", err)
+	}
+	return s, nil
+}
+
+// countShredded makes a verification count the contents whose keys were
+// destroyed, where anything was erased. The function that it returns gives the number.
+func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) (func() (uint64, error), error) {
+	erased := false
+	if p.admin != "" {
+		if err := adminEntries(ctx, p, func(r *audit.Record, _ map[string]string) error {
+			erased = erased || r.Operation == opErase && r.Status == audit.StatusSuccess
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if !erased {
+		return func() (uint64, error) { return 0, nil }, nil
+	}
+	contents := map[string]uint64{} // by key id
+	next := opts.OnEntry
+	opts.OnEntry = func(stream string, seq uint64, line []byte) error {
+		if r, err := audit.ParseRecord(line); err == nil && r.Content.KeyID != "" {
+			for _, sum := range []string{r.Content.PromptSHA256, r.Content.ResponseSHA256} {
+				if sum != "" {
+					contents[r.Content.KeyID]++
+				}
+			}
+		}
+		if next != nil {
+			return next(stream, seq, line)
+		}
+		return nil
+	}
+	return func() (n uint64, err error) {
+		keys, err := openSubjectKeys(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, keys.Close()) }()
+		own := ""
+		if r, err := seal.LoadRecipient(filepath.Join(p.keys, "content.pub")); err == nil {
+			own = r.KeyID()
+		}
+		for id, count := range contents {
+			if id == own {
+				continue
+			}
+			there, err := keystore.Has(ctx, keys, id)
+			if err != nil {
+				return 0, err
+			}
+			if !there {
+				n += count
+			}
+		}
+		return n, nil
+	}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // maxShown bounds the problems that are printed for people.
@@ -37,6 +38,9 @@ type verifyOptions struct {
 	index       string
 	elsewhere   []string
 	proof       string
+	policy      string
+	aggregate   string
+	locks       bool
 	contentless bool
 	format      string
 }
@@ -87,7 +91,7 @@ are not checked then.`,
 			}
 			o.format = format.value
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.locks {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -104,6 +108,9 @@ are not checked then.`,
 	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
 	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
+	f.StringVar(&o.policy, "policy", "", "`file` that says which keys sign, and which witnesses have to have cosigned (C2SP tlog-policy)")
+	f.StringVar(&o.aggregate, "aggregate", "", "also hold it against the log of a witness: its `folder` or URL, verified by itself before")
+	f.BoolVar(&o.locks, "locks", false, "also ask a bucket for the lock of every object, and that what a matter holds is held")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
@@ -115,12 +122,16 @@ const defaultIndex = "<default>"
 // report is what verify finds, as --format json shows it.
 type report struct {
 	*ledger.Report
-	Path       string       `json:"path"`
-	PublicKeys []string     `json:"public_keys"`
-	KeysFrom   []string     `json:"public_keys_from"`
-	Witnesses  []string     `json:"checkpoints_from"`
-	Index      *indexReport `json:"index,omitempty"`
-	FirstBad   *firstBad    `json:"first_bad,omitempty"`
+	Path       string   `json:"path"`
+	PublicKeys []string `json:"public_keys"`
+	KeysFrom   []string `json:"public_keys_from"`
+	Witnesses  []string `json:"checkpoints_from"`
+	Policy     string   `json:"policy,omitempty"`
+	Locks      bool     `json:"locks_checked"`
+	// Shredded are contents whose key was destroyed.
+	Shredded uint64       `json:"contents_shredded"`
+	Index    *indexReport `json:"index,omitempty"`
+	FirstBad *firstBad    `json:"first_bad,omitempty"`
 }
 
 // firstBad is the first bad place, and what is wrong there.
@@ -291,6 +302,21 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	}
 	bar := newProgress(a.err, -1, "verifying", "bytes")
 	var done int64
+	if o.policy != "" {
+		if opts.Policy, err = witness.LoadPolicy(o.policy); err != nil {
+			return fmt.Errorf("--policy: %w", err)
+		}
+		r.KeysFrom = append(r.KeysFrom, o.policy)
+		r.Policy = o.policy
+	}
+	if o.aggregate != "" {
+		notes, err := readAggregate(ctx, o.aggregate)
+		if err != nil {
+			return fmt.Errorf("--aggregate: %w", err)
+		}
+		opts.WitnessNotes = append(opts.WitnessNotes, notes)
+		r.Witnesses = append(r.Witnesses, o.aggregate)
+	}
 	opts.Progress = func(read, total int64) {
 		bar.setTotal(total)
 		bar.add(int(read - done))
@@ -309,10 +335,31 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 			return check.checker.Entry(ctx, stream, seq, line)
 		}
 	}
+	shredded, err := countShredded(ctx, e.at, &opts)
+	if err != nil {
+		return err
+	}
 	r.Report, err = ledger.Verify(ctx, opts)
 	bar.finish()
 	if err != nil {
 		return err
+	}
+	if r.Shredded, err = shredded(); err != nil {
+		return err
+	}
+	if o.locks {
+		if e.store == nil {
+			return errors.New("--locks: a folder locks nothing; the ledger must be in a bucket")
+		}
+		unlocked, err := checkLocks(ctx, e)
+		if err != nil {
+			return err
+		}
+		if len(unlocked) > 0 {
+			r.Problems = append(r.Problems, unlocked...)
+			r.Integrity = ledger.Bad
+		}
+		r.Locks = true
 	}
 	if len(e.missing) > 0 {
 		r.Problems = append(r.Problems, e.missing...)
@@ -379,13 +426,28 @@ func (r *report) writeText(a *app) error {
 	if r.Missing > 0 {
 		say(", %d gone", r.Missing)
 	}
+	if r.Shredded > 0 {
+		say(", %d shredded: their keys were destroyed", r.Shredded)
+	}
 	say("\n\n")
 	say("integrity     %s\n", r.Integrity)
 	if len(r.KeysFrom) > 0 {
 		say("  rests on    the public key in %s\n", printable(strings.Join(r.KeysFrom, ", ")))
 	}
+	if r.Policy != "" {
+		for _, s := range r.Streams {
+			say("  cosigned    %s: %d entries by the quorum of %s", printable(s.Origin), s.Cosigned, printable(r.Policy))
+			if !s.CosignedAt.IsZero() {
+				say(", last at %s", s.CosignedAt.Format(time.RFC3339))
+			}
+			say("\n")
+		}
+	}
 	for _, u := range r.Unchecked {
 		say("  unchecked   %s\n", printable(u))
+	}
+	if r.Locks {
+		say("  rests on    the locks that the store shows\n")
 	}
 	say("completeness  %s\n", r.Completeness)
 	if len(r.Witnesses) > 0 {

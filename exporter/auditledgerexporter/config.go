@@ -3,7 +3,9 @@ package auditledgerexporter
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -11,6 +13,8 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
+	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // Config is the configuration of the audit_ledger exporter.
@@ -84,6 +88,12 @@ type KeysConfig struct {
 	Checkpoint string `mapstructure:"checkpoint"`
 	// Content is the path of the public key that content is encrypted to, if not in Directory.
 	Content string `mapstructure:"content"`
+	// Subjects is where a key per subject and day is kept, which content is encrypted to instead, wrapped to
+	// Content and to Recovery: a folder or a bucket without lock, from which keys can be deleted. By default
+	// content is encrypted to Content itself.
+	Subjects bucket.Config `mapstructure:"subjects"`
+	// Recovery is the path of a second public key that the subjects' keys are wrapped to, whose identity is offline.
+	Recovery string `mapstructure:"recovery"`
 }
 
 // WitnessConfig says who else keeps checkpoints.
@@ -91,6 +101,23 @@ type WitnessConfig struct {
 	// Files are appended to; put them where the collector's host can't rewrite them. By default
 	// witness/checkpoints beside the ledger's folder.
 	Files []string `mapstructure:"files"`
+	// Servers cosign checkpoints, see `claudeaudit witness`.
+	Servers []WitnessServer `mapstructure:"servers"`
+}
+
+// WitnessServer is a witness on the network.
+type WitnessServer struct {
+	// URL to which /add-checkpoint is added.
+	URL string `mapstructure:"url"`
+	// PublicKey is the witness's public key, or the path of a file with it.
+	PublicKey string `mapstructure:"public_key"`
+}
+
+func (w WitnessServer) verifier() (*witness.Verifier, error) {
+	if strings.Contains(w.PublicKey, "+") {
+		return witness.ParseVerifier(w.PublicKey)
+	}
+	return seal.LoadCosignerKey(w.PublicKey)
 }
 
 // SegmentConfig says when a segment is closed.
@@ -172,16 +199,27 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("witness::files[%d]: must be the path of a file", i))
 		}
 	}
+	for i, s := range c.Witness.Servers {
+		if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			errs = append(errs, fmt.Errorf("witness::servers[%d]::url: must be such as https://witness.example.com", i))
+		}
+		if s.PublicKey == "" {
+			errs = append(errs, fmt.Errorf("witness::servers[%d]::public_key: must be the witness's public key or a file with it", i))
+		}
+	}
 	for _, b := range []struct {
 		key string
 		c   bucket.Config
-	}{{"store", c.Store}, {"content_store", c.ContentStore}} {
+	}{{"store", c.Store}, {"content_store", c.ContentStore}, {"keys::subjects", c.Keys.Subjects}} {
 		if b.c == (bucket.Config{}) {
 			continue
 		}
 		if err := b.c.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("%s::%w", b.key, err))
 		}
+	}
+	if c.Keys.Recovery != "" && c.Keys.Subjects.URL == "" {
+		errs = append(errs, errors.New("keys::subjects: must be given with keys::recovery"))
 	}
 	if c.ContentStore.URL != "" && c.Store.URL == "" {
 		errs = append(errs, errors.New("store: must be given with content_store"))

@@ -34,8 +34,12 @@ func TestConfig(t *testing.T) {
 			Keys: KeysConfig{
 				Directory: "/etc/claudeaudit/keys", Generate: false,
 				Checkpoint: "/run/secrets/checkpoint.key", Content: "/etc/claudeaudit/content.pub",
+				Subjects: bucket.Config{URL: "s3://acme-keys"}, Recovery: "/etc/claudeaudit/recovery.pub",
 			},
-			Witness: WitnessConfig{Files: []string{"/mnt/witness-a/checkpoints", "/mnt/witness-b/checkpoints"}},
+			Witness: WitnessConfig{
+				Files:   []string{"/mnt/witness-a/checkpoints", "/mnt/witness-b/checkpoints"},
+				Servers: []WitnessServer{{URL: "https://witness.example.com", PublicKey: "/etc/claudeaudit/witness.pub"}},
+			},
 			Segment: SegmentConfig{MaxBytes: 1 << 20, MaxEntries: 1000, MaxAge: time.Minute},
 			Spool:   SpoolConfig{MaxBytes: 100 << 20, MinFreeBytes: 1 << 30},
 			Dedup:   DedupConfig{MaxEntries: 5000, MaxAge: 48 * time.Hour},
@@ -54,6 +58,7 @@ func TestConfig(t *testing.T) {
 		}()},
 		{name: "store_without_retention", errs: []string{"retention::class: must be given for a bucket"}},
 		{name: "content_store_alone", errs: []string{"store: must be given with content_store"}},
+		{name: "recovery_alone", errs: []string{"keys::subjects: must be given with keys::recovery"}},
 		{name: "bad_store", errs: []string{"store::url: must be s3://BUCKET/PREFIX", "content_store::lock: must be compliance or governance"}},
 		{name: "store_without_url", errs: []string{"store::url: must be s3://BUCKET/PREFIX"}},
 		{name: "retention_both", errs: []string{"retention::file: must be without class"}},
@@ -63,6 +68,7 @@ func TestConfig(t *testing.T) {
 		{name: "timeout", errs: []string{"timeout: must be a positive duration"}},
 		{name: "origin", errs: []string{"origin: must be"}},
 		{name: "witness", errs: []string{"witness::files[1]: must be the path of a file"}},
+		{name: "witness_servers", errs: []string{"witness::servers[0]::url: must be", "witness::servers[0]::public_key: must be"}},
 		{name: "segment", errs: []string{
 			"segment::max_bytes: must be greater than 0",
 			"segment::max_entries: must be greater than 0",
@@ -139,8 +145,8 @@ func TestReadmeNamesEveryKey(t *testing.T) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			key := prefix + f.Tag.Get("mapstructure")
-			if key == "content_store" {
-				require.Contains(t, text, "| `content_store` |", "the README says that it has the keys of store")
+			if f.Type == reflect.TypeFor[bucket.Config]() && key != "store" {
+				require.Contains(t, text, "| `"+key+"` |", "the README says that it has the keys of store")
 				continue
 			}
 			if f.Type.Kind() == reflect.Struct {

@@ -20,9 +20,12 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/subject"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 type ledgerExporter struct {
@@ -31,6 +34,7 @@ type ledgerExporter struct {
 	tb     *metadata.TelemetryBuilder
 	log    *ledger.Log
 	key    *seal.Recipient
+	keys   *keystore.Writer  // nil: content is sealed to key itself
 	policy *retention.Policy // nil: none
 	host   component.Host
 	closer []interface{ Close() error }
@@ -60,6 +64,9 @@ func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 		return err
 	}
 	e.key = k.content
+	if err := e.openKeys(ctx, k); err != nil {
+		return errors.Join(err, e.closeAll())
+	}
 	var witnesses []ledger.Witness
 	for i, path := range e.cfg.witnessFiles() {
 		w, err := ledger.NewFileWitness(path)
@@ -70,6 +77,18 @@ func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 		witnesses = append(witnesses, w)
 	}
 	c := e.cfg
+	for i, s := range c.Witness.Servers {
+		v, err := s.verifier()
+		if err != nil {
+			return errors.Join(fmt.Errorf("witness::servers[%d]::public_key: %w", i, err), e.closeAll())
+		}
+		w, err := witness.NewClient(s.URL, v, c.Timeout)
+		if err != nil {
+			return errors.Join(fmt.Errorf("witness::servers[%d]::url: %w", i, err), e.closeAll())
+		}
+		e.closer = append(e.closer, w)
+		witnesses = append(witnesses, ledger.Cosigner{Client: w})
+	}
 	if e.policy, err = c.Retention.policy(); err != nil {
 		return errors.Join(err, e.closeAll())
 	}
@@ -145,14 +164,14 @@ func (e *ledgerExporter) consumeTraces(ctx context.Context, td ptrace.Traces) er
 		for _, ss := range rs.ScopeSpans().All() {
 			for _, span := range ss.Spans().All() {
 				var err error
-				if entries, err = e.add(entries, span.Attributes()); err != nil {
+				if entries, err = e.add(ctx, entries, span.Attributes()); err != nil {
 					return err
 				}
 				for _, ev := range span.Events().All() {
 					if ev.Name() != audit.ObservationEvent {
 						continue
 					}
-					if entries, err = e.add(entries, ev.Attributes()); err != nil {
+					if entries, err = e.add(ctx, entries, ev.Attributes()); err != nil {
 						return err
 					}
 				}
@@ -168,7 +187,7 @@ func (e *ledgerExporter) consumeLogs(ctx context.Context, ld plog.Logs) error {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, rec := range sl.LogRecords().All() {
 				var err error
-				if entries, err = e.add(entries, rec.Attributes()); err != nil {
+				if entries, err = e.add(ctx, entries, rec.Attributes()); err != nil {
 					return err
 				}
 			}
@@ -179,7 +198,7 @@ func (e *ledgerExporter) consumeLogs(ctx context.Context, ld plog.Logs) error {
 
 // add makes the entry of the observation that the attributes hold, if they hold
 // one, and seals its content.
-func (e *ledgerExporter) add(entries []ledger.Entry, m pcommon.Map) ([]ledger.Entry, error) {
+func (e *ledgerExporter) add(ctx context.Context, entries []ledger.Entry, m pcommon.Map) ([]ledger.Entry, error) {
 	r, ok := audit.FromAttributes(m)
 	if !ok {
 		return entries, nil
@@ -190,22 +209,29 @@ func (e *ledgerExporter) add(entries []ledger.Entry, m pcommon.Map) ([]ledger.En
 		return nil, consumererror.NewPermanent(err)
 	}
 	input, system, output := text(m, audit.AttrInputMessages), text(m, audit.AttrSystemInstructions), text(m, audit.AttrOutputMessages)
+	key := e.key
+	if e.keys != nil && (input != "" || system != "" || output != "") {
+		// Durable before anything that is sealed to it.
+		if key, err = e.keys.For(ctx, subject.Of(&r)); err != nil {
+			return nil, err
+		}
+	}
 	if input != "" || system != "" {
-		sum, err := e.seal(&entry, prompt(input, system), audit.PromptAAD(r.EventID))
+		sum, err := sealContent(key, &entry, prompt(input, system), audit.PromptAAD(r.EventID))
 		if err != nil {
 			return nil, err
 		}
 		r.Content.PromptSHA256 = sum
 	}
 	if output != "" {
-		sum, err := e.seal(&entry, []byte(output), audit.ResponseAAD(r.EventID))
+		sum, err := sealContent(key, &entry, []byte(output), audit.ResponseAAD(r.EventID))
 		if err != nil {
 			return nil, err
 		}
 		r.Content.ResponseSHA256 = sum
 	}
 	if len(entry.Contents) > 0 {
-		r.Content.KeyID, r.Content.Suite = e.key.KeyID(), seal.Suite
+		r.Content.KeyID, r.Content.Suite = key.KeyID(), seal.Suite
 	}
 	return append(entries, entry), nil
 }
@@ -241,8 +267,8 @@ func text(m pcommon.Map, key string) string {
 	return ""
 }
 
-func (e *ledgerExporter) seal(entry *ledger.Entry, plaintext, aad []byte) (string, error) {
-	c, err := e.key.Seal(plaintext, aad)
+func sealContent(key *seal.Recipient, entry *ledger.Entry, plaintext, aad []byte) (string, error) {
+	c, err := key.Seal(plaintext, aad)
 	if err != nil {
 		return "", fmt.Errorf("seal content: %w", err)
 	}

@@ -1,6 +1,7 @@
 package auditledgerexporter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
 
@@ -33,6 +36,29 @@ func loadKeys(cfg *Config, logger *zap.Logger) (keys, error) {
 		return k, keyError("keys::content", err)
 	}
 	return k, nil
+}
+
+// openKeys opens the store of subjects' keys, if there is to be one.
+func (e *ledgerExporter) openKeys(ctx context.Context, k keys) error {
+	c := e.cfg.Keys
+	if c.Subjects.URL == "" {
+		return nil
+	}
+	to := []*seal.Recipient{k.content}
+	if c.Recovery != "" {
+		r, err := seal.LoadRecipient(c.Recovery)
+		if err != nil {
+			return keyError("keys::recovery", err)
+		}
+		to = append(to, r)
+	}
+	s, err := bucket.Open(ctx, c.Subjects)
+	if err != nil {
+		return fmt.Errorf("keys::subjects: %w", err)
+	}
+	e.closer = append(e.closer, s)
+	e.keys = keystore.NewWriter(s, to...)
+	return nil
 }
 
 func keyError(key string, err error) error {

@@ -15,6 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
 )
 
 // benchEntry makes lines of about 1,000 bytes.
@@ -212,4 +215,40 @@ func BenchmarkVerify(b *testing.B) {
 		}
 		b.ReportMetric(float64(entries)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 	})
+}
+
+// BenchmarkSeal appends as 64 writers do and waits until all of it is sealed,
+// locked and under a checkpoint: in a folder, and in a bucket of a real S3
+// server on this machine.
+func BenchmarkSeal(b *testing.B) {
+	for _, where := range []string{"folder", "bucket"} {
+		b.Run(where, func(b *testing.B) {
+			e := newEnv(b)
+			o := Options{Dir: e.dir, Signer: e.key.signer, VerifierKey: e.key.vkey, MaxSpoolBytes: 64 << 30, MinFreeBytes: 1, Logger: zap.NewNop()}
+			if where == "bucket" {
+				srv := buckettest.StartVersityGW(b)
+				srv.NewS3Bucket("records", true)
+				o.Store = &Stores{Records: buckettest.Open(b, srv.S3Config("records", "")), Copy: bucket.NewLocal(filepath.Join(e.dir, "store"))}
+				o.Retention = func(_ string, newest time.Time) time.Time { return time.Now().Add(time.Hour) }
+			}
+			l, err := Open(b.Context(), o)
+			require.NoError(b, err)
+			var n atomic.Uint64
+			b.ResetTimer()
+			run(b, 64, func() error {
+				_, err := l.Append(context.Background(), []Entry{benchEntry(n.Add(1))})
+				return err
+			})
+			b.StopTimer()
+			appended := b.Elapsed()
+			behind := l.Stats().Durable - l.Stats().Sealed
+			start := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			require.NoError(b, l.Close(ctx))
+			b.ReportMetric(float64(b.N)/appended.Seconds(), "entries/s")
+			b.ReportMetric(float64(b.N)/(appended+time.Since(start)).Seconds(), "sealed-entries/s")
+			b.ReportMetric(float64(behind), "behind-entries")
+		})
+	}
 }

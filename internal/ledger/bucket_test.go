@@ -163,7 +163,7 @@ func TestLedgerInBuckets(t *testing.T) {
 			rep = r.verifyBucket(t)
 			requireIntact(t, rep)
 			require.Len(t, rep.Streams, 2)
-			require.Equal(t, uint64(32), rep.Entries)
+			require.Equal(t, uint64(30), rep.Entries, "two that were not sealed went with the folder")
 		})
 	}
 }
@@ -323,7 +323,9 @@ func TestTamperingBehindTheBucket(t *testing.T) {
 		kinds []string
 		seq   int64
 	}{
-		{"a byte of a segment", func(t *testing.T) func() { return edit(t, segs[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b }) }, []string{KindSegment}, 5},
+		{"a byte of a segment", func(t *testing.T) func() {
+			return edit(t, segs[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, []string{KindSegment}, 5},
 		{"a segment cut short", func(t *testing.T) func() { return edit(t, segs[2], func(b []byte) []byte { return b[:len(b)-9] }) }, []string{KindSegment}, 10},
 		{"a segment deleted", func(t *testing.T) func() { return removeFile(t, segs[1]) }, []string{KindMissing}, 5},
 		{"two segments swapped", func(t *testing.T) func() {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -142,6 +143,40 @@ func parseCheckpointKey(rest string) (size uint64, ok bool) {
 	}
 	size, err = strconv.ParseUint(digits, 10, 53)
 	return size, err == nil && fmt.Sprintf("%016d", size) == digits
+}
+
+// cosignedKey is the name of a checkpoint with a witness's cosignature.
+func cosignedKey(origin string, hour time.Time, size uint64, keyHash uint32) string {
+	return fmt.Sprintf("%s%s/%016d-%08x%s", cosignedDir(origin), dayPath(hour), size, keyHash, noteSuffix)
+}
+
+func cosignedDir(origin string) string { return "v1/" + origin + "/wit/" }
+
+// parseCosignedKey reads "dt=…/<size>-<key hash>.note".
+func parseCosignedKey(rest string) (size uint64, ok bool) {
+	if len(rest) != len("dt=2006-01-02/")+16+1+8+len(noteSuffix) || !strings.HasSuffix(rest, noteSuffix) {
+		return 0, false
+	}
+	at := len("dt=2006-01-02/") + 16
+	for _, c := range []byte(rest[at+1 : at+9]) {
+		if unhex[c] == 0xff {
+			return 0, false
+		}
+	}
+	if rest[at] != '-' {
+		return 0, false
+	}
+	return parseCheckpointKey(rest[:at] + noteSuffix)
+}
+
+// lastKeyHash is the key hash of a note's last signature.
+func lastKeyHash(msg []byte) uint32 {
+	line := strings.TrimSuffix(string(msg), "\n")
+	raw, ok := decodeBase64(line[strings.LastIndexByte(line, ' ')+1:])
+	if !ok || len(raw) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(raw)
 }
 
 // Claim opens a stream: it ties the origin to a key and names the head of the

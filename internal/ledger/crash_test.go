@@ -387,11 +387,11 @@ type failingWitness struct {
 	fail atomic.Bool
 }
 
-func (w *failingWitness) Add(ctx context.Context, msg []byte) error {
+func (w *failingWitness) Add(ctx context.Context, msg []byte, prove Prover) ([]byte, error) {
 	if w.fail.Load() {
-		return errors.New("witness is away")
+		return nil, errors.New("witness is away")
 	}
-	return w.Witness.Add(ctx, msg)
+	return w.Witness.Add(ctx, msg, prove)
 }
 
 func TestWriteAheadFilesWaitForTheWitness(t *testing.T) {

@@ -29,6 +29,8 @@
 //	v1/<origin>/seg/dt=YYYY-MM-DD/hh=HH/<first seq>-<count>-<root>.ndjson.zst
 //	v1/<origin>/cnt/<class>/dt=YYYY-MM-DD/hh=HH/<first seq>-<hash>.cnt
 //	v1/<origin>/cp/dt=YYYY-MM-DD/<size>.note                         checkpoint
+//	v1/<origin>/wit/dt=YYYY-MM-DD/<size>-<key hash>.note             checkpoint with a witness's cosignature
+//	v1/_probe/…                                                      what a probe of the store left, see internal/bucket
 //
 // The date and hour are those of the segment's first write (UTC) and never go
 // back within a stream. <root> is the first 16 hex digits of the RFC 6962 root

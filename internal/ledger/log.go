@@ -99,8 +99,8 @@ type Options struct {
 	Retention func(class string, newest time.Time) time.Time
 	// State is told when sealing begins to fail, with the reason, and with nil
 	// when it works again. It is called from the sealer's goroutine.
-	State func(error)
-	Logger    *zap.Logger
+	State  func(error)
+	Logger *zap.Logger
 
 	hooks hooks
 }
@@ -289,7 +289,7 @@ type Log struct {
 
 	seal    sealer
 	failing bool // of the sealer alone
-	stat stats
+	stat    stats
 }
 
 // Origin is the stream's name.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // witnessFile is a witness's file as it was when the verification began.
@@ -111,6 +112,14 @@ type marks struct {
 	heads     []Checkpoint
 	witnesses []*witnessCursor
 
+	nextWit    func() (cosigned, bool)
+	stopWit    func()
+	wit        cosigned
+	witOK      bool
+	witErr     error
+	cosigned   uint64 // newest size with a quorum
+	cosignedAt time.Time
+
 	store     uint64 // newest valid checkpoint of the store
 	covered   uint64
 	witnessed uint64
@@ -119,11 +128,13 @@ type marks struct {
 
 type witnessCursor struct {
 	path string
-	next func() (witnessNote, bool)
-	stop func()
-	cur  witnessNote
-	ok   bool
-	last uint64 // newest valid
+	// given are notes that don't have every checkpoint.
+	given bool
+	next  func() (witnessNote, bool)
+	stop  func()
+	cur   witnessNote
+	ok    bool
+	last  uint64 // newest valid
 }
 
 type witnessNote struct {
@@ -166,6 +177,15 @@ func (v *verifier) newMarks(ctx context.Context, s *streamCheck, witnesses []*wi
 	}
 	m.nextCP, m.stopCP = iter.Pull(ordered(ctx, v.opts.Workers, list, func(n named) cpResult { return v.checkCheckpoint(ctx, s, n.key, n.size) }))
 	m.advanceCP()
+	m.nextWit, m.stopWit = iter.Pull(v.cosignedNotes(ctx, s, &m.witErr))
+	m.wit, m.witOK = m.nextWit()
+	for _, n := range v.opts.WitnessNotes {
+		c := &witnessCursor{path: n.Name}
+		c.next, c.stop = iter.Pull(v.givenNotes(s, n))
+		c.advance()
+		c.given = true
+		m.witnesses = append(m.witnesses, c)
+	}
 	for _, w := range witnesses {
 		c := &witnessCursor{path: w.path}
 		c.next, c.stop = iter.Pull(v.witnessNotes(s, w))
@@ -210,6 +230,7 @@ func (m *marks) advanceCP()       { m.cp, m.cpOK = m.nextCP() }
 
 func (m *marks) stop() {
 	m.stopCP()
+	m.stopWit()
 	for _, w := range m.witnesses {
 		w.stop()
 	}
@@ -220,6 +241,9 @@ func (m *marks) next() uint64 {
 	n := uint64(maxSeq + 1)
 	if m.cpOK {
 		n = min(n, m.cp.size)
+	}
+	if m.witOK {
+		n = min(n, m.wit.size)
 	}
 	if len(m.heads) > 0 {
 		n = min(n, m.heads[0].Size)
@@ -268,6 +292,7 @@ func (m *marks) pass(size uint64) {
 func (m *marks) compare(size uint64, root Hash, known bool) {
 	v, s := m.v, m.s
 	cp, heads, seen := m.takeAt(size)
+	m.takeCosigned(size, root, known)
 	seq := at(max(size, 1) - 1)
 	rewritten := func(object, who string) {
 		if s.rootBad {
@@ -342,6 +367,9 @@ func (m *marks) compare(size uint64, root Hash, known bool) {
 		if slices.Contains(seen, i) {
 			continue
 		}
+		if w.given {
+			continue // it has what it was asked for
+		}
 		if s.hasFloor && size <= s.floor || w.ok {
 			v.problem(KindNotWitnessed, w.path, s.Origin, seq, "the checkpoint of size %d is not there", size)
 		} else {
@@ -361,6 +389,7 @@ func (m *marks) finish() {
 	told := false
 	for n := m.next(); n != 0; n = m.next() {
 		cp, heads, seen := m.takeAt(n)
+		beyond := m.takeCosigned(n, Hash{}, false)
 		if n <= s.Sealed { // the empty tree's
 			continue
 		}
@@ -370,6 +399,8 @@ func (m *marks) finish() {
 			object, who = cp.key, "a checkpoint"
 		case len(heads) > 0:
 			object, who = claimKey(s.Origin), "the claim of the next stream"
+		case beyond != "":
+			object, who = beyond, "a cosigned checkpoint"
 		}
 		for _, i := range seen {
 			w := m.witnesses[i]

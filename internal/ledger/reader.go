@@ -502,6 +502,35 @@ func (r *Reader) Entry(ctx context.Context, stream string, seq uint64) ([]byte, 
 	return out, nil
 }
 
+// ObjectsOf returns the keys of the objects that have a sealed entry: its segment
+// and the containers of its content. An entry that is not sealed has none yet.
+func (r *Reader) ObjectsOf(ctx context.Context, stream string, seq uint64) ([]string, error) {
+	n, ok := r.find(stream, seq)
+	if !ok {
+		if err := r.list(ctx, stream); err != nil {
+			return nil, err
+		}
+		if n, ok = r.find(stream, seq); !ok {
+			return nil, nil
+		}
+	}
+	seg, err := r.segment(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{n.key}
+	for _, ref := range seg.refs {
+		if ref.line != uint32(seq-n.first) {
+			continue
+		}
+		key := "v1/" + stream + "/cnt/" + cntName(seg.containers[ref.container], seg.first, seg.hour)
+		if !slices.Contains(out, key) {
+			out = append(out, key)
+		}
+	}
+	return out, nil
+}
+
 // ContentOf returns the sealed content with that hex SHA-256 that came with an
 // entry; bucket.ErrNotFound if it is not there, for instance deleted.
 func (r *Reader) ContentOf(ctx context.Context, stream string, seq uint64, sha256hex string) ([]byte, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/durable"
@@ -43,9 +44,14 @@ type sealer struct {
 	// sealed again: a checkpoint in the midst of them would be an older one, which
 	// a witness refuses.
 	floor uint64
+	// mark is the tree at the last witnessed checkpoint, and since the leaves
+	// after it: what a proof of growth from there needs.
+	mark  edge
+	since []Hash
 }
 
 const (
+	maxSince    = 1 << 20
 	typeSegment = "application/zstd"
 	typeCipher  = "application/octet-stream"
 	typeNote    = "text/plain; charset=utf-8"
@@ -55,6 +61,7 @@ func (s *sealer) start(l *Log, tree edge, prev Hash, parts []*part) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.l, s.wake, s.cancel, s.done = l, make(chan struct{}, 1), cancel, make(chan struct{})
 	s.tree, s.prev, s.queue = tree, prev, parts
+	s.mark = tree.clone()
 	s.sealed, s.covered = tree.size, tree.size
 	go s.run(ctx)
 }
@@ -202,6 +209,9 @@ func (s *sealer) sealPart(ctx context.Context, p *part) error {
 	l.stat.ok("store object")
 	for _, leaf := range leaves {
 		s.tree.add(leaf)
+	}
+	if s.since = append(s.since, leaves...); len(s.since) > maxSince {
+		s.mark, s.since = edge{}, nil // proofs are read from the store then
 	}
 	s.prev = leaves[len(leaves)-1]
 	s.mu.Lock()
@@ -383,10 +393,11 @@ func (s *sealer) checkpoint(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := l.witness(ctx, msg); err != nil {
+	if err := s.witness(ctx, c, msg, parts[n-1].header.Hour); err != nil {
 		return err
 	}
 	s.lastTime = time.Now()
+	s.mark, s.since = s.tree.clone(), s.since[:0]
 
 	var freed int64
 	for i, p := range parts {
@@ -461,16 +472,35 @@ func (l *Log) retainUntil(class string) time.Time {
 	return l.opts.Retention(class, l.opts.hooks.now())
 }
 
-// witness gives a checkpoint to every witness.
-func (l *Log) witness(ctx context.Context, msg []byte) error {
+// witness gives a checkpoint to every witness, and stores what they cosigned.
+func (s *sealer) witness(ctx context.Context, c Checkpoint, msg []byte, hour time.Time) error {
+	l := s.l
+	prove := func(ctx context.Context, old uint64) ([]Hash, error) { return s.prove(ctx, old, c.Size) }
 	var all error
 	for _, w := range l.opts.Witnesses {
-		ctx, cancel := context.WithTimeout(ctx, l.opts.StoreTimeout)
-		err := w.Add(ctx, msg)
+		call, cancel := context.WithTimeout(ctx, l.opts.StoreTimeout)
+		cosigned, err := w.Add(call, msg, prove)
 		cancel()
 		if err != nil {
 			l.stat.witnessErrors.Add(1)
 			all = errors.Join(all, fmt.Errorf("%s: %w", w.Name(), err))
+			continue
+		}
+		if cosigned == nil {
+			continue
+		}
+		o := upload{
+			key: cosignedKey(l.origin, hour, c.Size, lastKeyHash(cosigned)), body: cosigned,
+			opts: bucket.PutOptions{ContentType: typeNote, RetainUntil: l.retainUntil("")},
+			// Asked again after a crash, a witness signs again at another time.
+			same: func(stored []byte) bool {
+				got, err := ParseCheckpoint(stored, l.verifiers)
+				return err == nil && got == c
+			},
+		}
+		if err := s.store(ctx, o); err != nil {
+			l.stat.storeErrors.Add(1)
+			all = errors.Join(all, fmt.Errorf("store what %s cosigned: %w", w.Name(), err))
 		}
 	}
 	if all != nil {
@@ -479,6 +509,30 @@ func (l *Log) witness(ctx context.Context, msg []byte) error {
 	}
 	l.stat.ok("witness checkpoint")
 	return nil
+}
+
+// prove makes the consistency proof between two sizes, of memory for growth
+// since the last witnessed checkpoint, else of the stored leaf hashes.
+func (s *sealer) prove(ctx context.Context, old, size uint64) ([]Hash, error) {
+	if old == 0 || old == size {
+		return nil, nil
+	}
+	var hashes tlog.HashReaderFunc
+	if s.mark.size == old && old+uint64(len(s.since)) == size {
+		hashes = func(indexes []int64) ([]tlog.Hash, error) { return growthHashes(&s.mark, s.since, indexes) }
+	} else {
+		r := NewReader(s.l.store, "")
+		hashes = func(indexes []int64) ([]tlog.Hash, error) { return r.treeHashes(ctx, s.l.origin, indexes) }
+	}
+	proof, err := tlog.ProveTree(int64(size), int64(old), hashes)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Hash, len(proof))
+	for i, h := range proof {
+		out[i] = Hash(h)
+	}
+	return out, nil
 }
 
 // backfill gives every witness the stored checkpoints that it lacks: a crash
@@ -492,6 +546,9 @@ func (s *sealer) backfill(ctx context.Context) error {
 	var todo []behind
 	low := uint64(maxSeq)
 	for _, w := range l.opts.Witnesses {
+		if w.Newest() {
+			continue
+		}
 		last, err := w.Last(ctx, l.origin)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", w.Name(), err)
@@ -517,11 +574,15 @@ func (s *sealer) backfill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// The copy on this host may have one whose put was not answered.
+		if err := s.store(ctx, upload{key: o.Key, body: msg, opts: bucket.PutOptions{ContentType: typeNote, RetainUntil: l.retainUntil("")}}); err != nil {
+			return err
+		}
 		for _, b := range todo {
 			if size <= b.last {
 				continue
 			}
-			if err := b.w.Add(ctx, msg); err != nil {
+			if _, err := b.w.Add(ctx, msg, nil); err != nil {
 				return fmt.Errorf("%s: %w", b.w.Name(), err)
 			}
 		}

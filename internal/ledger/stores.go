@@ -40,7 +40,7 @@ func isContent(key string) bool {
 		switch part {
 		case "cnt":
 			return true
-		case "seg", "cp":
+		case "seg", "cp", "wit":
 			return false
 		}
 	}
@@ -68,15 +68,31 @@ func (s *Stores) URL() string { return s.Records.URL() }
 
 // Put implements bucket.Store.
 func (s *Stores) Put(ctx context.Context, key string, body []byte, opts bucket.PutOptions) error {
+	copied := s.Copy != nil && !isContent(key)
+	// A checkpoint is copied before: if its answer gets lost and the process
+	// ends, a writer that may not list the store would not know that it has to give it to the witnesses.
+	first := copied && strings.Contains(key, "/cp/")
+	if first {
+		if err := s.copy(ctx, key, body, opts); err != nil {
+			return err
+		}
+	}
 	err := s.of(key).Put(ctx, key, body, opts)
-	if s.Copy == nil || isContent(key) || err != nil && !errors.Is(err, bucket.ErrUnread) {
+	if !copied || first || err != nil && !errors.Is(err, bucket.ErrUnread) {
 		return err
 	}
-	// No lock: the copy is for reading, and may be deleted.
-	if cerr := s.Copy.Put(ctx, key, body, bucket.PutOptions{ContentType: opts.ContentType}); cerr != nil {
-		return fmt.Errorf("local copy: %w", cerr)
+	if cerr := s.copy(ctx, key, body, opts); cerr != nil {
+		return cerr
 	}
 	return err
+}
+
+// copy keeps the copy without a lock: it is for reading, and may be deleted.
+func (s *Stores) copy(ctx context.Context, key string, body []byte, opts bucket.PutOptions) error {
+	if err := s.Copy.Put(ctx, key, body, bucket.PutOptions{ContentType: opts.ContentType}); err != nil {
+		return fmt.Errorf("local copy: %w", err)
+	}
+	return nil
 }
 
 // Get implements bucket.Store.
@@ -116,7 +132,7 @@ func (s *Stores) List(ctx context.Context, prefix, after string, fn func(bucket.
 		return s.of(prefix).List(ctx, prefix, after, fn)
 	case s.Contents == nil:
 		return records(fn)
-	case strings.Contains(prefix, "/seg/") || strings.Contains(prefix, "/cp/") || strings.HasPrefix(prefix, claimsDir):
+	case strings.Contains(prefix, "/seg/") || strings.Contains(prefix, "/cp/") || strings.Contains(prefix, "/wit/") || strings.HasPrefix(prefix, claimsDir):
 		return records(fn)
 	}
 	return merged(records, func(fn func(bucket.ObjectInfo) error) error { return s.Contents.List(ctx, prefix, after, fn) }, fn)

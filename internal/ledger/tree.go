@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -39,6 +40,40 @@ func (e *edge) root() Hash {
 }
 
 func (e *edge) clone() edge { return edge{e.size, append([]Hash(nil), e.nodes...)} }
+
+// growthHashes are the stored hashes that a proof of growth since mark needs:
+// roots of mark's perfect subtrees, and of subtrees of the leaves after it.
+func growthHashes(mark *edge, since []Hash, indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	for i, x := range indexes {
+		level, n := tlog.SplitStoredHashIndex(x)
+		from, to := uint64(n)<<level, uint64(n+1)<<level
+		switch {
+		case from >= mark.size && to <= mark.size+uint64(len(since)):
+			out[i] = treeRoot(since[from-mark.size : to-mark.size])
+		default:
+			h, ok := mark.subtree(from, to)
+			if !ok {
+				return nil, fmt.Errorf("tree hash %d to %d is not at hand", from, to)
+			}
+			out[i] = h
+		}
+	}
+	return out, nil
+}
+
+// subtree returns the root of one of the perfect subtrees that the size is made of.
+func (e *edge) subtree(from, to uint64) (Hash, bool) {
+	at := uint64(0)
+	for i := range e.nodes {
+		n := uint64(1) << (63 - bits.LeadingZeros64(e.size-at))
+		if at == from && at+n == to {
+			return e.nodes[i], true
+		}
+		at += n
+	}
+	return Hash{}, false
+}
 
 // valid says whether there are as many nodes as the size asks for.
 func (e *edge) valid() bool { return len(e.nodes) == bits.OnesCount64(e.size) && e.size <= maxSeq }

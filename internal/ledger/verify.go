@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // Verdict is what a verification found of one question.
@@ -62,13 +63,14 @@ const (
 	KindUncovered     = "uncovered-tail"     // completeness: entries under no checkpoint yet
 	KindOverwritten   = "overwritten"        // an object of the store was written again or hidden; the first version counts
 	KindTorn          = "torn-tail"          // completeness: an entry that was not written whole
+	KindQuorum        = "missing-quorum"     // too few witnesses cosigned
 	KindPendingNotice = "pending"            // completeness: a checkpoint that is not witnessed yet
 )
 
 // causes orders the kinds at one place: what causes others comes first.
 var causes = []string{
 	KindClaim, KindKey, KindSegment, KindMissing, KindOverlap, KindEntry, KindChain, KindNoContent, KindContent, KindCheckpoint,
-	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindNoStream, KindForeign, KindOverwritten,
+	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindQuorum, KindNoStream, KindForeign, KindOverwritten,
 }
 
 // Problem is one finding and its place.
@@ -101,10 +103,14 @@ type StreamReport struct {
 	VerifierKey string    `json:"verifier_key,omitempty"`
 	Instance    string    `json:"instance,omitempty"`
 	Created     time.Time `json:"created,omitzero"`
-	Entries     uint64    `json:"entries"`     // with the write-ahead files
-	Sealed      uint64    `json:"sealed"`      // in segments
-	Covered     uint64    `json:"covered"`     // under a valid checkpoint, or the head that the next claim names
-	Witnessed   uint64    `json:"witnessed"`   // under a checkpoint that a witness holds
+	Entries     uint64    `json:"entries"`   // with the write-ahead files
+	Sealed      uint64    `json:"sealed"`    // in segments
+	Covered     uint64    `json:"covered"`   // under a valid checkpoint, or the head that the next claim names
+	Witnessed   uint64    `json:"witnessed"` // under a checkpoint that a witness holds
+	// Cosigned is how many are under a checkpoint with the policy's quorum of
+	// cosignatures, and CosignedAt when the last of them was made.
+	Cosigned    uint64    `json:"cosigned"`
+	CosignedAt  time.Time `json:"cosigned_at,omitzero"`
 	Segments    int       `json:"segments"`    //
 	Checkpoints int       `json:"checkpoints"` // valid ones in the store
 	Root        string    `json:"root"`        // hex, of Sealed entries
@@ -144,6 +150,12 @@ type VerifyOptions struct {
 	PublicKeys []string
 	// WitnessFiles are copies of checkpoints as FileWitness writes them.
 	WitnessFiles []string
+	// Policy says which keys may have signed, besides PublicKeys, and which
+	// witnesses have to have cosigned; nil: no one has to.
+	Policy *witness.Policy
+	// WitnessNotes are cosigned checkpoints from elsewhere, such as a witness's own
+	// log, of any stream and in any order within one that its sizes allow.
+	WitnessNotes []WitnessNotes
 	// ContentEvery reads the content of every nth container; 0 is 1, all;
 	// negative: none. Indexes of containers are always checked.
 	ContentEvery int
@@ -175,6 +187,10 @@ func Verify(ctx context.Context, opts VerifyOptions) (*Report, error) {
 	}
 	if v.store == nil {
 		return nil, errors.New("verify: neither Dir nor Store is given")
+	}
+	if opts.Policy != nil {
+		v.opts.PublicKeys = append(slices.Clone(opts.PublicKeys), opts.Policy.Logs...)
+		opts.PublicKeys = v.opts.PublicKeys
 	}
 	setDefault(&v.opts.MaxProblems, 1000)
 	setDefault(&v.opts.Workers, runtime.GOMAXPROCS(0))
@@ -298,6 +314,7 @@ func (v *verifier) run(ctx context.Context) error {
 			return err
 		}
 	}
+	v.scanNotes()
 	for o := range v.streams {
 		v.order = append(v.order, o)
 	}
@@ -431,6 +448,8 @@ func (v *verifier) scan(ctx context.Context) error {
 			if size, ok = parseCheckpointKey(rest); ok {
 				s.newest = max(s.newest, size)
 			}
+		case "wit":
+			_, ok = parseCosignedKey(rest)
 		case "cnt":
 			var class string
 			if class, _, ok = parseCntKey(rest); ok {
@@ -469,7 +488,7 @@ func splitKey(key string) (origin, kind, rest string, ok bool) {
 	}
 	parts := strings.Split(key, "/")
 	for i, p := range parts {
-		if p == "seg" || p == "cnt" || p == "cp" {
+		if p == "seg" || p == "cnt" || p == "cp" || p == "wit" {
 			origin = strings.Join(parts[:i], "/")
 			_, _, err := splitOrigin(origin)
 			return origin, p, strings.Join(parts[i+1:], "/"), err == nil
@@ -801,8 +820,8 @@ func (v *verifier) checkStream(ctx context.Context, s *streamCheck, witnesses []
 	}
 	marks.finish()
 	classes.finish()
-	if marks.err != nil {
-		return marks.err
+	if err := errors.Join(marks.err, marks.witErr); err != nil {
+		return err
 	}
 	v.checkTail(s, marks)
 	return nil
@@ -916,12 +935,21 @@ func (v *verifier) checkTail(s *streamCheck, m *marks) {
 			"a checkpoint of %d entries or more was stored, the newest there is of %d", s.floor, m.store)
 	}
 	for _, w := range m.witnesses {
-		if s.hasFloor && w.last < s.floor && !m.headCovers(s.floor) {
+		if !w.given && s.hasFloor && w.last < s.floor && !m.headCovers(s.floor) {
 			v.problem(KindNotWitnessed, w.path, s.Origin, at(max(s.floor, 1)-1),
 				"the witness was given a checkpoint of %d entries or more, its newest is of %d", s.floor, w.last)
 		}
 	}
 	s.Covered, s.Witnessed = covered, m.witnessed
+	s.Cosigned, s.CosignedAt = m.cosigned, m.cosignedAt
+	if p := v.opts.Policy; p != nil && p.HasQuorum() && s.Sealed > 0 && m.cosigned < m.store && !m.headCovers(m.store) {
+		switch {
+		case m.cosigned == 0 || s.hasFloor && m.cosigned < s.floor:
+			v.problem(KindQuorum, cosignedDir(s.Origin), s.Origin, at(m.cosigned), "entries from %d on are under no checkpoint that enough witnesses cosigned", m.cosigned)
+		default:
+			v.note(KindPendingNotice, cosignedDir(s.Origin), s.Origin, at(m.cosigned), "entries from %d on are under no checkpoint that enough witnesses cosigned yet", m.cosigned)
+		}
+	}
 	if s.Entries > covered {
 		v.note(KindUncovered, "", s.Origin, at(covered), "%d entries are under no checkpoint yet", s.Entries-covered)
 	}
@@ -974,7 +1002,7 @@ func (v *verifier) report(took time.Duration) *Report {
 	if len(v.opts.PublicKeys) == 0 {
 		r.Unchecked = append(r.Unchecked, "no public key was given: signatures were checked with the keys that the ledger itself names")
 	}
-	if len(v.opts.WitnessFiles) == 0 {
+	if p := v.opts.Policy; len(v.opts.WitnessFiles) == 0 && len(v.opts.WitnessNotes) == 0 && (p == nil || !p.HasQuorum()) {
 		r.Unchecked = append(r.Unchecked, "no witness file was given: a tail that was cut off together with its checkpoints would not be noticed")
 	}
 	switch {
@@ -998,7 +1026,7 @@ func (v *verifier) report(took time.Duration) *Report {
 	}
 	for _, p := range r.Problems {
 		switch p.Kind {
-		case KindMissing, KindTruncated, KindNoStream, KindNoContent, KindNoCheckpoint, KindNotWitnessed:
+		case KindMissing, KindTruncated, KindNoStream, KindNoContent, KindNoCheckpoint, KindNotWitnessed, KindQuorum:
 			r.Completeness = Incomplete
 		}
 	}

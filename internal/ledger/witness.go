@@ -13,10 +13,11 @@ import (
 	"sync"
 
 	"github.com/claudeaudit/claudeaudit/internal/durable"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 // ErrStale is returned by a witness that holds a later checkpoint of the stream.
-var ErrStale = errors.New("witness holds a later checkpoint")
+var ErrStale = witness.ErrStale
 
 // Witness keeps copies of checkpoints in a place that the log's writer can't
 // rewrite. It is safe for concurrent use.
@@ -27,7 +28,37 @@ type Witness interface {
 	Last(ctx context.Context, origin string) (uint64, error)
 	// Add stores a signed checkpoint, durable when it returns. The newest again
 	// is a success; a smaller one, or another of the same size, is ErrStale.
-	Add(ctx context.Context, msg []byte) error
+	// A witness that cosigns asks prove for the growth since an older size, and
+	// returns the note with its signature; else the note is nil.
+	Add(ctx context.Context, msg []byte, prove Prover) (cosigned []byte, err error)
+	// Newest says that the witness needs the newest checkpoint alone, and doesn't
+	// tell which one it has.
+	Newest() bool
+}
+
+// Prover returns the RFC 6962 consistency proof from an older size of a log to
+// that of the checkpoint at hand.
+type Prover func(ctx context.Context, old uint64) ([]Hash, error)
+
+// Cosigner is a witness on the network, see witness.Client.
+type Cosigner struct{ *witness.Client }
+
+var _ Witness = Cosigner{}
+
+// Last is not told by the protocol.
+func (Cosigner) Last(context.Context, string) (uint64, error) { return 0, nil }
+
+// Newest implements Witness.
+func (Cosigner) Newest() bool { return true }
+
+// Add implements Witness.
+func (c Cosigner) Add(ctx context.Context, msg []byte, prove Prover) ([]byte, error) {
+	text, _, _ := strings.Cut(string(msg), "\n\n")
+	cp, err := parseCheckpointText(text + "\n")
+	if err != nil {
+		return nil, err
+	}
+	return c.Client.Add(ctx, cp.Origin, cp.Size, msg, prove)
 }
 
 // FileWitness appends checkpoints to one file, a note and an empty line each.
@@ -148,7 +179,14 @@ func (w *FileWitness) Last(_ context.Context, origin string) (uint64, error) {
 }
 
 // Add implements Witness.
-func (w *FileWitness) Add(_ context.Context, msg []byte) error {
+func (w *FileWitness) Add(_ context.Context, msg []byte, _ Prover) ([]byte, error) {
+	return nil, w.add(msg)
+}
+
+// Newest implements Witness: the file has every checkpoint.
+func (w *FileWitness) Newest() bool { return false }
+
+func (w *FileWitness) add(msg []byte) error {
 	text, _, ok := strings.Cut(string(msg), "\n\n")
 	if !ok {
 		return fmt.Errorf("witness file: %w: malformed note", errCheckpoint)

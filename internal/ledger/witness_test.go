@@ -25,14 +25,14 @@ func TestFileWitness(t *testing.T) {
 		return n
 	}
 	require.Zero(t, last(w, "a/1"))
-	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)))
-	require.NoError(t, w.Add(ctx, note("a/1", 5, 1)), "the newest again")
-	require.ErrorIs(t, w.Add(ctx, note("a/1", 5, 2)), ErrStale)
-	require.ErrorIs(t, w.Add(ctx, note("a/1", 4, 1)), ErrStale)
-	require.NoError(t, w.Add(ctx, note("b/1", 3, 1)))
-	require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
-	require.Error(t, w.Add(ctx, []byte("no note")))
-	require.Error(t, w.Add(ctx, []byte("a\nb\nc\n\n— x y\n")))
+	require.NoError(t, w.add(note("a/1", 5, 1)))
+	require.NoError(t, w.add(note("a/1", 5, 1)), "the newest again")
+	require.ErrorIs(t, w.add(note("a/1", 5, 2)), ErrStale)
+	require.ErrorIs(t, w.add(note("a/1", 4, 1)), ErrStale)
+	require.NoError(t, w.add(note("b/1", 3, 1)))
+	require.NoError(t, w.add(note("a/1", 6, 1)))
+	require.Error(t, w.add([]byte("no note")))
+	require.Error(t, w.add([]byte("a\nb\nc\n\n— x y\n")))
 	require.NoError(t, w.Close())
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestFileWitness(t *testing.T) {
 			want = 6
 		}
 		require.Equal(t, want, last(w, "a/1"), "cut at %d", n)
-		require.NoError(t, w.Add(ctx, note("a/1", 6, 1)))
+		require.NoError(t, w.add(note("a/1", 6, 1)))
 		require.NoError(t, w.Close())
 		got, err := os.ReadFile(path)
 		require.NoError(t, err)

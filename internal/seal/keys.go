@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/durable"
+	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
 const (
@@ -221,6 +222,39 @@ func LoadCheckpointKey(path string) (*CheckpointKey, error) {
 // verifier key to publicPath (0644), never over an existing file.
 func WriteCheckpointKey(k *CheckpointKey, path, publicPath string) error {
 	return writePair(path, k.secret, publicPath, k.VerifierKey)
+}
+
+// LoadCosigner reads a witness's secret key file; ErrExposed if others than its
+// owner can read it.
+func LoadCosigner(path string) (*witness.Signer, error) {
+	text, err := readKeyFile(path, true)
+	if err != nil {
+		return nil, fmt.Errorf("read witness key: %w", err)
+	}
+	s, err := witness.ParseSigner(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// WriteCosigner writes a witness's secret key to path (mode 0600) and the public
+// key to publicPath (0644), never over an existing file.
+func WriteCosigner(s *witness.Signer, path, publicPath string) error {
+	return writePair(path, s.Text(), publicPath, s.Verifier.String())
+}
+
+// LoadCosignerKey reads a witness's public key file.
+func LoadCosignerKey(path string) (*witness.Verifier, error) {
+	text, err := readKeyFile(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("read witness public key: %w", err)
+	}
+	v, err := witness.ParseVerifier(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
 }
 
 // LoadVerifierKeys reads a file of verifier keys, one a line; empty lines and

@@ -123,7 +123,9 @@ func testRace(t *testing.T, s bucket.Store) {
 	errs := make([]error, writers)
 	var wg sync.WaitGroup
 	for i := range writers {
-		wg.Go(func() { errs[i] = s.Put(t.Context(), "v1/race", fmt.Appendf(nil, "writer %2d", i), bucket.PutOptions{}) })
+		wg.Go(func() {
+			errs[i] = s.Put(t.Context(), "v1/race", fmt.Appendf(nil, "writer %2d", i), bucket.PutOptions{})
+		})
 	}
 	wg.Wait()
 	winner := -1

@@ -65,6 +65,12 @@ func Unavailable(t testing.TB, format string, args ...any) {
 
 var installing sync.Mutex
 
+// Tool returns the path of a Go program that a test checks ours against, given as package@version.
+func Tool(t testing.TB, module string) string {
+	t.Helper()
+	return installed(t, module)
+}
+
 // installed returns a program's path, building it at the first use where that
 // is required, for it takes minutes.
 func installed(t testing.TB, module string) string {

@@ -1,0 +1,179 @@
+// Package subject finds what a ledger has of one person: which records, under
+// which keys their content is, and where it lies.
+package subject
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
+)
+
+// Of names the subject of a record for its content key: the user, without one
+// the session, without both nobody.
+func Of(r *audit.Record) string {
+	switch {
+	case r.UserID != "":
+		return "user:" + r.UserID
+	case r.SessionID != "":
+		return "session:" + r.SessionID
+	}
+	return "nobody"
+}
+
+// Query says which records are meant: those that have every value that is given.
+type Query struct {
+	User        string    `json:"user,omitempty"`
+	Session     string    `json:"session,omitempty"`
+	Application string    `json:"application,omitempty"`
+	Department  string    `json:"department,omitempty"`
+	From        time.Time `json:"from,omitzero"`
+	To          time.Time `json:"to,omitzero"` // exclusive
+}
+
+// Empty says whether the query means everything.
+func (q Query) Empty() bool { return q == Query{} }
+
+// Matches says whether an entry, which may tell only a part of a record, has
+// what the query asks for, and contradicts nothing of it.
+func (q Query) Matches(r *audit.Record) bool {
+	for _, c := range [][2]string{{q.User, r.UserID}, {q.Session, r.SessionID}, {q.Application, r.ApplicationID}, {q.Department, r.Department}} {
+		if c[0] != "" && c[0] != c[1] {
+			return false
+		}
+	}
+	if !q.From.IsZero() && r.Timestamp.Before(q.From) {
+		return false
+	}
+	return q.To.IsZero() || r.Timestamp.Before(q.To)
+}
+
+// Key is a content key under which content of the found records is.
+type Key struct {
+	ID string
+	// Entries of the found records, and of others.
+	Mine, Others int
+}
+
+// Class is a retention class of the found entries that have content.
+type Class struct {
+	Name    string
+	Entries int
+	Until   string // the latest, an RFC 3339 date
+}
+
+// Place is where an entry of a found record lies.
+type Place struct {
+	Stream string
+	Seq    uint64
+}
+
+// Found is what a ledger has.
+type Found struct {
+	Events  []uuid.UUID
+	Entries []Place
+	Keys    []Key
+	Classes []Class
+}
+
+// maxEvents bounds the records that are held in memory.
+const maxEvents = 10 << 20
+
+// ErrTooMany says that a query matches more records than can be worked on at a time.
+var ErrTooMany = errors.New("too many records")
+
+// Find goes over a ledger three times: for the events of which any entry matches,
+// for all entries of these events, and for what else is under their keys. Entries about the trail itself are left out.
+func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool) (*Found, error) {
+	events := map[uuid.UUID]bool{}
+	var order []uuid.UUID
+	each := func(fn func(p Place, rec *audit.Record) error) error {
+		streams, err := r.Streams()
+		if err != nil {
+			return err
+		}
+		for _, s := range streams {
+			if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
+				rec, err := audit.ParseRecord(line)
+				if err != nil {
+					return fmt.Errorf("entry %d of %s: %w", seq, s, err)
+				}
+				if rec.Kind == audit.KindSystem {
+					return nil
+				}
+				return fn(Place{s, seq}, &rec)
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := each(func(_ Place, rec *audit.Record) error {
+		if !match(rec) || events[rec.EventID] {
+			return nil
+		}
+		if len(order) == maxEvents {
+			return fmt.Errorf("%w: more than %d", ErrTooMany, maxEvents)
+		}
+		events[rec.EventID] = true
+		order = append(order, rec.EventID)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	out := &Found{Events: order}
+	if len(order) == 0 {
+		return out, nil
+	}
+	keys := map[string]*Key{}
+	classes := map[string]*Class{}
+	if err := each(func(p Place, rec *audit.Record) error {
+		id := rec.Content.KeyID
+		if !events[rec.EventID] {
+			return nil
+		}
+		out.Entries = append(out.Entries, p)
+		if id == "" {
+			return nil
+		}
+		if keys[id] == nil {
+			keys[id] = &Key{ID: id}
+		}
+		keys[id].Mine++
+		name := rec.RetentionClass
+		if classes[name] == nil {
+			classes[name] = &Class{Name: name}
+		}
+		classes[name].Entries++
+		classes[name].Until = max(classes[name].Until, rec.RetentionUntil)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if len(keys) > 0 {
+		if err := each(func(_ Place, rec *audit.Record) error {
+			if k := keys[rec.Content.KeyID]; k != nil && !events[rec.EventID] {
+				k.Others++
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range keys {
+		out.Keys = append(out.Keys, *k)
+	}
+	slices.SortFunc(out.Keys, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+	for _, c := range classes {
+		out.Classes = append(out.Classes, *c)
+	}
+	slices.SortFunc(out.Classes, func(a, b Class) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}

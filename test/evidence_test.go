@@ -1,0 +1,325 @@
+package e2e
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
+)
+
+// startWitness starts the built witness, and gives its address and a function
+// that ends it.
+func startWitness(t *testing.T, dir, keys string, logs ...string) (addr string, stop func()) {
+	t.Helper()
+	addr = freeAddr(t)
+	args := []string{"witness", "--dir", dir, "--keys", keys, "--listen", addr}
+	for _, l := range logs {
+		args = append(args, "--log", l)
+	}
+	cmd := exec.Command(program(t, "claudeaudit"), args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait(), out.String())
+	}
+	t.Cleanup(stop)
+	require.Eventually(t, func() bool {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return false
+		}
+		require.NoError(t, c.Close())
+		return true
+	}, 20*time.Second, 50*time.Millisecond)
+	return addr, stop
+}
+
+// A witness under an identity of its own cosigns what the collector seals; an
+// auditor asks for the quorum. Who has the collector's key and everything it
+// wrote can't write another history that stands.
+func TestWitnessedLedger(t *testing.T) {
+	home := t.TempDir()
+	keys := filepath.Join(home, "keys")
+	mustRun(t, "keygen", "--dir", keys, "--only", "witness", "--name", "witness.example.com")
+	writer := filepath.Join(home, "writer")
+	mustRun(t, "keygen", "--dir", writer)
+	addr, stop := startWitness(t, filepath.Join(home, "ledger"), keys, filepath.Join(writer, "checkpoint.pub"))
+	ledgerSettings := map[string]any{
+		"keys":    map[string]any{"directory": writer, "generate": false},
+		"segment": map[string]any{"max_entries": 10, "max_age": "500ms"},
+		"witness": map[string]any{"servers": []any{map[string]any{"url": "http://" + addr, "public_key": filepath.Join(keys, "witness.pub")}}},
+		"origin":  "example.com/audit",
+	}
+	settings := map[string]any{"exporters": map[string]any{"audit_ledger": ledgerSettings}}
+	c := newCollector(t, "local.yaml", settings)
+	c.start()
+	l := &load{acked: map[string]int{}}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	l.run(ctx, c.client(), 1)
+	require.NotEmpty(t, l.acked)
+	c.stop()
+
+	policy := filepath.Join(home, "policy")
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return strings.TrimSpace(string(b))
+	}
+	require.NoError(t, os.WriteFile(policy, []byte("log "+read(filepath.Join(writer, "checkpoint.pub"))+"\nwitness w "+read(filepath.Join(keys, "witness.pub"))+"\nquorum w\n"), 0o600))
+	args := []string{"verify", filepath.Join(c.data, "ledger"), "--policy", policy, "--format", "json"}
+	var report struct {
+		Integrity string
+		Entries   int
+		Streams   []struct {
+			Origin   string
+			Cosigned int
+		}
+		Problems []struct{ Kind string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(mustRun(t, args...)), &report))
+	require.Equal(t, "intact", report.Integrity)
+	require.Equal(t, report.Entries, report.Streams[0].Cosigned)
+	require.Equal(t, "example.com/audit/1", report.Streams[0].Origin)
+
+	// The witness's own log is a ledger like any other.
+	stop()
+	mustRun(t, "verify", filepath.Join(home, "ledger"), "--public-key", filepath.Join(keys, "checkpoint.pub"))
+	mustRun(t, append(args, "--aggregate", filepath.Join(home, "ledger"))...)
+
+	// The thief writes as many calls with the stolen key, under the same name, alone.
+	delete(ledgerSettings, "witness")
+	thief := newCollector(t, "local.yaml", settings)
+	thief.start()
+	var calls []call
+	for range report.Entries {
+		calls = append(calls, newCall("thief", "another history"))
+	}
+	require.NoError(t, thief.client().Send(t.Context(), traces(calls...), otlpclient.HTTPProtobuf))
+	thief.stop()
+	got := claudeaudit(t, "verify", filepath.Join(thief.data, "ledger"), "--policy", policy)
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "missing-quorum")
+	got = claudeaudit(t, "verify", filepath.Join(thief.data, "ledger"), "--public-key", filepath.Join(writer, "checkpoint.pub"), "--aggregate", filepath.Join(home, "ledger"))
+	require.Equal(t, 1, got.code, "%s", got)
+}
+
+// A person's keys are destroyed: nobody opens the content any more, the ledger
+// verifies and counts it, others' content opens; a hold and a class of
+// retention keep it from happening.
+func TestErasure(t *testing.T) {
+	c := newCollector(t, "local.yaml", smallSegments)
+	c.start()
+	client := c.client()
+	secret := "the password of carol is hunter2"
+	for i, u := range []string{"carol", "carol", "dave"} {
+		require.NoError(t, client.Send(t.Context(), traces(newCall(u, secret+" "+strconv.Itoa(i))), otlpclient.HTTPJSON))
+	}
+	c.awaitRecords(3)
+	c.stop()
+	identity := filepath.Join(c.data, "keys", "content.identity")
+	show := func(r record) result {
+		return claudeaudit(t, "show", r.text("event_id"), "--data", c.data, "--content", "--identity", identity)
+	}
+	carol, dave := c.search("--user", "carol"), c.search("--user", "dave")
+	require.Len(t, carol, 2)
+	require.Len(t, dave, 1)
+	for _, r := range append(carol, dave...) {
+		require.Contains(t, show(r).stdout, secret)
+	}
+	certificate := filepath.Join(t.TempDir(), "certificate.txt")
+	erase := func(args ...string) result {
+		return claudeaudit(t, append([]string{
+			"subject", "erase", "carol", "--data", c.data, "--basis", "Art. 17 request 4711", "--requester", "dpo@example.org",
+			"--approver", "counsel@example.org", "--certificate", certificate,
+		}, args...)...)
+	}
+	require.Equal(t, 2, erase().code, "one approver")
+	require.Equal(t, 2, erase("--approver", "Counsel@example.org ").code, "the same person twice")
+	require.Equal(t, 2, erase("--approver", "dpo@example.org").code, "who asks doesn't approve")
+
+	// Held: refused, and the refusal is recorded.
+	mustRun(t, "hold", "add", "--data", c.data, "--matter", "2026-117", "--by", "legal@example.org", "--application", "e2e")
+	require.Contains(t, mustRun(t, "hold", "list", "--data", c.data), "2026-117")
+	got := erase("--approver", "cro@example.org")
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "REFUSED: a record is under the legal hold of matter 2026-117")
+	require.Contains(t, show(carol[0]).stdout, secret)
+	require.NoFileExists(t, certificate)
+	c.verify()
+	require.Equal(t, 2, claudeaudit(t, "hold", "remove", "--data", c.data, "--matter", "2026-117", "--requester", "a", "--approver", "b").code)
+	mustRun(t, "hold", "remove", "--data", c.data, "--matter", "2026-117", "--requester", "legal@example.org", "--approver", "counsel@example.org", "--approver", "cro@example.org")
+	require.Equal(t, "no hold\n", mustRun(t, "hold", "list", "--data", c.data))
+
+	require.Contains(t, mustRun(t, "subject", "erase", "carol", "--data", c.data, "--dry-run"), "nothing was done")
+	require.Contains(t, show(carol[0]).stdout, secret)
+	got = erase("--approver", "cro@example.org")
+	require.Zero(t, got.code, "%s", got)
+	for _, r := range carol {
+		got := show(r)
+		require.Equal(t, 2, got.code)
+		require.NotContains(t, got.stdout, secret)
+		require.Contains(t, got.stderr, "nobody opens it")
+	}
+	require.Contains(t, show(dave[0]).stdout, secret)
+	require.Len(t, c.search("--user", "carol"), 2, "the records stay")
+	require.Equal(t, 1, claudeaudit(t, "subject", "erase", "nobody-known", "--data", c.data, "--dry-run").code)
+
+	out := mustRun(t, "verify", "--data", c.data)
+	require.Contains(t, out, "4 shredded: their keys were destroyed")
+	require.Contains(t, out, "integrity     intact")
+	mustRun(t, "verify", "--data", filepath.Join(c.data, "admin"))
+
+	// What the law lets her ask for: her records, and that their content is gone.
+	zipped := filepath.Join(t.TempDir(), "carol.zip")
+	mustRun(t, "subject", "export", "carol", "--data", c.data, "--output", zipped, "--identity", identity, "--requester", "dpo@example.org")
+	z, err := zip.OpenReader(zipped)
+	require.NoError(t, err)
+	defer z.Close()
+	contents := 0
+	for _, f := range z.File {
+		r, err := f.Open()
+		require.NoError(t, err)
+		b, err := io.ReadAll(r)
+		require.NoError(t, errors.Join(err, r.Close()))
+		require.NotContains(t, string(b), secret, f.Name)
+		require.NotContains(t, string(b), "dave", f.Name)
+		if strings.HasPrefix(f.Name, "content/") {
+			contents++
+			require.Contains(t, string(b), "shredded")
+		}
+	}
+	require.Equal(t, 4, contents)
+
+	// The certificate is signed, and the log doesn't name the person.
+	text, err := os.ReadFile(certificate)
+	require.NoError(t, err)
+	pub, err := os.ReadFile(filepath.Join(c.data, "admin", "keys", "checkpoint.pub"))
+	require.NoError(t, err)
+	v, err := note.NewVerifier(strings.TrimSpace(string(pub)))
+	require.NoError(t, err)
+	opened, err := note.Open(text, note.VerifierList(v))
+	require.NoError(t, err)
+	require.Contains(t, opened.Text, `subject "carol"`)
+	require.Equal(t, 1, strings.Count(opened.Text, "\nkey "))
+	for _, f := range filesUnder(t, filepath.Join(c.data, "admin"), ".wal") {
+		b, err := os.ReadFile(f)
+		require.NoError(t, err)
+		require.NotContains(t, string(b), "carol")
+	}
+
+	// A rebuilt index, and a collector that goes on, are as before.
+	mustRun(t, "reindex", "--data", c.data)
+	require.Len(t, c.search("--user", "carol"), 2)
+	c.start()
+	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "later")), otlpclient.HTTPJSON))
+	c.awaitRecords(3, "--user", "carol")
+	c.stop()
+	c.verify()
+}
+
+// Content of a class that a law demands is not erased.
+func TestErasureUnderRetention(t *testing.T) {
+	settings := map[string]any{"exporters": map[string]any{"audit_ledger": map[string]any{"retention": map[string]any{"class": "sec17a4"}}}}
+	c := newCollector(t, "local.yaml", settings)
+	c.start()
+	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "order 100 shares")), otlpclient.HTTPJSON))
+	c.awaitRecords(1)
+	c.stop()
+	got := claudeaudit(t, "subject", "erase", "carol", "--data", c.data, "--basis", "request", "--requester", "a", "--approver", "b", "--approver", "c",
+		"--certificate", filepath.Join(t.TempDir(), "x"))
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "REFUSED: content is kept as sec17a4 until")
+	require.Contains(t, mustRun(t, "show", c.search()[0].text("event_id"), "--data", c.data, "--content", "--identity", filepath.Join(c.data, "keys", "content.identity")), "order 100 shares")
+	out := mustRun(t, "retention", "--data", c.data, "--class", "hipaa")
+	require.Contains(t, out, "1 entries, 2 contents")
+	require.Contains(t, out, "Nothing was locked.")
+}
+
+// A case can be checked without the program: here with golang.org/x/mod alone.
+func TestExportedCase(t *testing.T) {
+	c := newCollector(t, "local.yaml", smallSegments)
+	c.start()
+	for i := range 5 {
+		require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "prompt "+strconv.Itoa(i)), newCall("dave", "other")), otlpclient.HTTPJSON))
+	}
+	c.awaitRecords(10)
+	c.stop()
+	dir := filepath.Join(t.TempDir(), "case")
+	mustRun(t, "export", "--case", dir, "--data", c.data, "--user", "carol", "--about", "matter 1", "--identity", filepath.Join(c.data, "keys", "content.identity"))
+	require.Equal(t, 2, claudeaudit(t, "export", "--case", dir, "--data", c.data, "--user", "carol").code, "the folder is there")
+	require.Equal(t, 1, claudeaudit(t, "export", "--case", dir+"2", "--data", c.data, "--user", "nobody").code)
+	read := func(path string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, path))
+		require.NoError(t, err)
+		return b
+	}
+	require.Contains(t, string(read("README.txt")), "matter 1")
+	require.Equal(t, 6, bytes.Count(read("records.csv"), []byte("\r\n")))
+	require.NotContains(t, string(read("entries.ndjson")), "dave")
+	require.Len(t, filesUnder(t, filepath.Join(dir, "content"), ".json"), 10)
+	var manifest []struct{ Path, SHA256 string }
+	require.NoError(t, json.Unmarshal(read("MANIFEST.json"), &manifest))
+	require.Len(t, manifest, 5+10+5)
+
+	v, err := note.NewVerifier(strings.TrimSpace(string(read("keys/checkpoint.pub"))))
+	require.NoError(t, err)
+	proofs := filesUnder(t, filepath.Join(dir, "proofs"), ".proof")
+	require.Len(t, proofs, 5)
+	for _, f := range proofs {
+		b, err := os.ReadFile(f)
+		require.NoError(t, err)
+		head, cp, ok := strings.Cut(string(b), "\n\n")
+		require.True(t, ok)
+		lines := strings.Split(head, "\n")
+		entry, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(lines[1], "extra "))
+		require.NoError(t, err)
+		require.Contains(t, string(read("entries.ndjson")), string(entry)+"\n")
+		n, err := strconv.ParseInt(strings.TrimPrefix(lines[2], "index "), 10, 64)
+		require.NoError(t, err)
+		var p tlog.RecordProof
+		for _, l := range lines[3:] {
+			h, err := tlog.ParseHash(l)
+			require.NoError(t, err)
+			p = append(p, h)
+		}
+		signed, err := note.Open([]byte(cp), note.VerifierList(v))
+		require.NoError(t, err)
+		f := strings.Split(signed.Text, "\n")
+		size, err := strconv.ParseInt(f[1], 10, 64)
+		require.NoError(t, err)
+		root, err := tlog.ParseHash(f[2])
+		require.NoError(t, err)
+		require.NoError(t, tlog.CheckRecord(p, size, root, n, tlog.RecordHash(entry)))
+	}
+
+	tiles := filepath.Join(t.TempDir(), "tiles")
+	require.Contains(t, mustRun(t, "export", "--tlog-tiles", tiles, "--data", c.data), "entries of claudeaudit/")
+	require.FileExists(t, filepath.Join(tiles, "checkpoint"))
+	require.NotEmpty(t, filesUnder(t, filepath.Join(tiles, "tile", "entries", "000.p"), ""))
+}

@@ -175,7 +175,8 @@ type Engine struct {
 	contexts []bitset // of each word, the groups it is in
 	numbers  [maxDigits + 1][]*Rule
 	tokens   [kindsOfToken][maxToken + 1][]*Rule
-	runs     []*Rule // tried at every number
+	runs     []*Rule     // tried at numbers, at most 32
+	beside   [256]uint32 // the runs that a byte right before or after a number asks for
 	ats      []*Rule
 	taxonomy *taxonomy
 	hashes   *hashList
@@ -297,7 +298,13 @@ func (e *Engine) place(r *Rule) {
 		}
 	}
 	if v.run != nil {
+		bit := uint32(1) << len(e.runs)
 		e.runs = append(e.runs, r)
+		for c := range e.beside {
+			if v.beside == "" || strings.IndexByte(v.beside, byte(c)) >= 0 {
+				e.beside[c] |= bit
+			}
+		}
 	}
 	if v.at != nil {
 		e.ats = append(e.ats, r)

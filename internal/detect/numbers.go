@@ -1,6 +1,9 @@
 package detect
 
-import "unsafe"
+import (
+	"math/bits"
+	"unsafe"
+)
 
 // Numbers are found by their shape: a token is a stretch of ASCII letters and
 // digits, a number is one or more tokens of digits with one separator between
@@ -65,9 +68,11 @@ type validator struct {
 	// tokenKinds and the least count of digits say more of those tokens.
 	tokenKinds  tokenKinds
 	tokenDigits int
-	// run is tried at every token with digits. Like keyword it returns where
-	// the value is, empty if there is none, and its confidence without context.
-	run func(s *scanner, r *Rule, start, end int) (int, int, Confidence)
+	// run is tried at every token with digits that has one of the bytes of beside
+	// right before or after it, "" for any. Like keyword it returns where the
+	// value is, empty if there is none, and its confidence without context.
+	run    func(s *scanner, r *Rule, start, end int) (int, int, Confidence)
+	beside string
 	// at is tried at every '@'.
 	at func(text string, at int) (int, int, bool)
 	// keyword is tried at the rule's keywords.
@@ -138,13 +143,26 @@ func (s *scanner) numbersAt(at int) {
 // token runs the matchers for a token with digits.
 func (s *scanner) token(start, end int) {
 	t := s.text
-	for _, r := range s.e.runs {
+	n := end - start
+	var before, after byte
+	if start > 0 {
+		before = t[start-1]
+	}
+	if end < len(t) {
+		after = t[end]
+	}
+	kind, count := kindOf(t[start:min(end, start+maxToken)])
+	// most numbers are short and stand by themselves
+	if kind == 0 && n < 6 && !s.joined(start, end, before, after) {
+		return
+	}
+	for m := s.e.beside[before] | s.e.beside[after]; m != 0; m &= m - 1 {
+		r := s.e.runs[bits.TrailingZeros32(m)]
 		if a, b, c := r.validator.run(s, r, start, end); b > a {
 			s.emitAs(r, a, b, c)
 		}
 	}
-	if n := end - start; n <= maxToken {
-		kind, count := kindOf(t[start:end])
+	if n <= maxToken {
 		for _, r := range s.e.tokens[kind][n] {
 			if count < r.validator.tokenDigits {
 				continue
@@ -167,16 +185,16 @@ func (s *scanner) token(start, end int) {
 		return
 	}
 	groups := &s.groups
-	n := &s.number // all of these are the scanner's: nothing keeps them
-	*n = number{text: t, start: start}
+	v := &s.number // all of these are the scanner's: nothing keeps them
+	*v = number{text: t, start: start}
 	count, g, at := end-start, 1, end
 	groups[0] = uint8(count)
 	for {
-		n.end, n.digits, n.groups = at, unsafe.String(&digits[0], count), groups[:g]
-		if n.ends() {
+		v.end, v.digits, v.groups = at, unsafe.String(&digits[0], count), groups[:g]
+		if v.ends() {
 			for _, r := range s.e.numbers[count] {
-				if f := r.validator.number(n); f != noFit {
-					s.emitFit(r, n.start, n.end, f)
+				if f := r.validator.number(v); f != noFit {
+					s.emitFit(r, v.start, v.end, f)
 				}
 			}
 		}
@@ -201,16 +219,39 @@ func (s *scanner) token(start, end int) {
 		if stop == next || stop < len(t) && isAlnum(t[stop]) {
 			return
 		}
-		if n.sep == 0 {
-			n.sep = sep
-		} else if n.sep != sep {
-			n.mixed = true
+		if v.sep == 0 {
+			v.sep = sep
+		} else if v.sep != sep {
+			v.mixed = true
 		}
 		count += stop - next
 		groups[g] = uint8(stop - next)
 		g++
 		at = stop
 	}
+}
+
+// joined says whether a short number may be part of something longer: another
+// group follows, or one with letters goes before.
+func (s *scanner) joined(start, end int, before, after byte) bool {
+	t := s.text
+	switch after {
+	case ' ':
+		if end+1 < len(t) {
+			if c := t[end+1]; isDigit(c) || isUpper(c) || c >= 0x80 || c == '(' || c == '-' || c == '+' {
+				return true
+			}
+		}
+	case '-', '.', '/', ':', '(', ')':
+		if end+1 < len(t) && t[end+1] > ' ' {
+			return true
+		}
+	}
+	switch before {
+	case '-', '.', ':':
+		return start > 1 && t[start-2] > ' '
+	}
+	return false
 }
 
 // isDotted says whether the group of digits that starts at a place is part of

@@ -174,8 +174,8 @@ type Engine struct {
 	around   *prefilter
 	contexts []bitset // of each word, the groups it is in
 	numbers  [maxDigits + 1][]*Rule
-	tokens   [kindsOfToken][maxToken + 1][]*Rule
-	runs     []*Rule     // tried at numbers, at most 32
+	tokens   [kindsOfToken][maxToken + 1][]tokenRule
+	runs     []*Rule     // tried at numbers, at most maxRuns
 	beside   [256]uint32 // the runs that a byte right before or after a number asks for
 	ats      []*Rule
 	taxonomy *taxonomy
@@ -255,7 +255,9 @@ func New(cfg Config) (*Engine, error) {
 				return nil, fmt.Errorf("%s: rule %s: %w", r.where(), r.ID, err)
 			}
 		}
-		e.place(r)
+		if err := e.place(r); err != nil {
+			return nil, err
+		}
 	}
 	if e.inject {
 		for i, w := range injection.Keywords() {
@@ -279,11 +281,21 @@ func New(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
+// tokenRule is a rule that is tried at tokens with at least some digits.
+type tokenRule struct {
+	digits int
+	match  func(text string, start, end int) (int, int, fit)
+	rule   *Rule
+}
+
+// maxRuns is how many rules may be tried at numbers by what stands beside them.
+const maxRuns = 32
+
 // place puts a rule where its validator is triggered.
-func (e *Engine) place(r *Rule) {
+func (e *Engine) place(r *Rule) error {
 	v := r.validator
 	if v == nil {
-		return
+		return nil
 	}
 	for _, n := range v.digits {
 		e.numbers[n] = append(e.numbers[n], r)
@@ -292,12 +304,15 @@ func (e *Engine) place(r *Rule) {
 		for n := v.tokenMin; n <= v.tokenMax; n++ {
 			for kind := range kindsOfToken {
 				if v.tokenKinds>>kind&1 != 0 {
-					e.tokens[kind][n] = append(e.tokens[kind][n], r)
+					e.tokens[kind][n] = append(e.tokens[kind][n], tokenRule{v.tokenDigits, v.token, r})
 				}
 			}
 		}
 	}
 	if v.run != nil {
+		if len(e.runs) == maxRuns {
+			return fmt.Errorf("%s: rule %s: more than %d rules have validators such as %s", r.where(), r.ID, maxRuns, r.Validator)
+		}
 		bit := uint32(1) << len(e.runs)
 		e.runs = append(e.runs, r)
 		for c := range e.beside {
@@ -309,6 +324,7 @@ func (e *Engine) place(r *Rule) {
 	if v.at != nil {
 		e.ats = append(e.ats, r)
 	}
+	return nil
 }
 
 // Rules are the engine's rules, in the order of their ids.

@@ -163,12 +163,13 @@ func (s *scanner) token(start, end int) {
 		}
 	}
 	if n <= maxToken {
-		for _, r := range s.e.tokens[kind][n] {
-			if count < r.validator.tokenDigits {
+		rules := s.e.tokens[kind][n]
+		for i := range rules {
+			if count < rules[i].digits {
 				continue
 			}
-			if a, b, f := r.validator.token(t, start, end); f != noFit {
-				s.emitFit(r, a, b, f)
+			if a, b, f := rules[i].match(t, start, end); f != noFit {
+				s.emitFit(rules[i].rule, a, b, f)
 			}
 		}
 		if tokenKinds(1<<kind) != digitToken {

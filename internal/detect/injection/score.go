@@ -184,7 +184,7 @@ func (s *scorer) free() {
 func (s *scorer) collect(hits []Hit) {
 	l, text := s.z.lex, s.text
 	marks := markOf()
-	need := 4 // points
+	need := 5 // points
 	switch {
 	case len(text) <= shortText:
 		need = 1

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/claudeaudit/claudeaudit/internal/detect"
 )
 
 // row is a labelled line.
@@ -27,11 +30,19 @@ type row struct {
 	// Soft marks attacks that only their place makes attacks: harmless requests in
 	// a document.
 	Soft bool `json:"soft"`
+	// Origin is who wrote the text, as `claudeaudit classify` reads it; user if absent.
+	Origin string `json:"origin"`
 	// Derived marks copies of other lines, disguised or lengthened.
 	Derived bool `json:"derived"`
 }
 
 func (r *row) attack() bool { return slices.Contains(r.Labels, "attack") }
+
+// origin is who wrote the text; readRows has checked the name.
+func (r *row) origin() detect.Origin {
+	o, _ := detect.ParseOrigin(r.Origin)
+	return o
+}
 
 // span is a place in a line, in code points.
 type span struct {
@@ -62,19 +73,25 @@ func (t *types) UnmarshalJSON(b []byte) error {
 func (t types) has(name string) bool { return t.all || slices.Contains(t.names, name) }
 
 type corpus struct {
-	dir                                  string
+	missing                              []string // files that are not there: their lines are none
 	personal, secrets, injection, benign []row
 }
 
 func readCorpus(dir string) (*corpus, error) {
-	c := &corpus{dir: dir}
+	c := &corpus{}
 	for _, f := range []struct {
 		name string
 		rows *[]row
 	}{{"pii.jsonl", &c.personal}, {"secrets.jsonl", &c.secrets}, {"injection.jsonl", &c.injection}, {"benign.jsonl", &c.benign}} {
-		if err := readRows(filepath.Join(dir, f.name), f.rows); err != nil {
+		switch err := readRows(filepath.Join(dir, f.name), f.rows); {
+		case errors.Is(err, fs.ErrNotExist):
+			c.missing = append(c.missing, f.name)
+		case err != nil:
 			return nil, err
 		}
+	}
+	if len(c.missing) == 4 {
+		return nil, fmt.Errorf("%s has none of %s", dir, strings.Join(c.missing, ", "))
 	}
 	return c, nil
 }
@@ -95,6 +112,9 @@ func readRows(path string, rows *[]row) error {
 				return fmt.Errorf("%s:%d: %s is not a %s", path, n, typ.Field, typ.Type)
 			}
 			return fmt.Errorf("%s:%d: not a JSON object", path, n) // the error could quote the text
+		}
+		if _, ok := detect.ParseOrigin(r.Origin); !ok && r.Origin != "" {
+			return fmt.Errorf("%s:%d: origin is not user, system, assistant, tool or output", path, n)
 		}
 		*rows = append(*rows, r)
 	}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/claudeaudit/claudeaudit/internal/detect"
 )
 
 // disguise is a way to hide what a text says from filters. The ways are those
@@ -105,11 +103,10 @@ func reversed(s string) string {
 
 func disguises(_ context.Context, e *evaluation) error {
 	e.heading("Disguised attacks")
-	e.text("The lines that the corpus has disguised, by a flag of `prompt_injection.*`, and by that or one of `obfuscation.*`:")
 	var injection, any tallies
 	for i := range e.corpus.injection {
 		if r := &e.corpus.injection[i]; r.Derived && strings.HasPrefix(r.Subtype, "obf_") {
-			f := flags(e.engine, r.Text, detect.User)
+			f := flags(e.engine, r.Text, r.origin())
 			injection.at(r.Subtype).count(true, injected(f))
 			any.at(r.Subtype).count(true, injected(f) || hasPrefix(f, "obfuscation."))
 			if !injected(f) {
@@ -119,14 +116,17 @@ func disguises(_ context.Context, e *evaluation) error {
 	}
 	slices.Sort(injection.names)
 	var rows [][]string
-	for _, n := range append(injection.names, "all") {
+	for _, n := range slices.Concat(injection.names, []string{"all"}) {
 		i, a := injection.total(), any.total()
 		if n != "all" {
 			i, a = *injection.of[n], *any.of[n]
 		}
 		rows = append(rows, []string{n, fmt.Sprint(i.tp + i.fn), i.recall().String(), a.recall().String()})
 	}
-	e.table([]string{"disguise", "lines", "`prompt_injection.*`", "or `obfuscation.*`"}, rows)
+	if len(injection.names) > 0 {
+		e.text("The lines that the corpus has disguised, by a flag of `prompt_injection.*`, and by that or one of `obfuscation.*`:")
+		e.table([]string{"disguise", "lines", "`prompt_injection.*`", "or `obfuscation.*`"}, rows)
+	}
 	e.atLeast("disguised attacks of the corpus: recall", injection.total().recall(), 0.80)
 
 	const longest = 2000
@@ -142,7 +142,7 @@ func disguises(_ context.Context, e *evaluation) error {
 			continue
 		}
 		attacks++
-		if injected(flags(e.engine, r.Text, detect.User)) {
+		if injected(flags(e.engine, r.Text, r.origin())) {
 			plainFound = append(plainFound, r)
 		}
 	}
@@ -158,7 +158,7 @@ func disguises(_ context.Context, e *evaluation) error {
 	for _, way := range disguiseWays {
 		var c, o tally
 		for _, r := range plainFound {
-			f := flags(e.engine, way.of(r.Text), detect.User)
+			f := flags(e.engine, way.of(r.Text), r.origin())
 			c.count(true, injected(f))
 			o.count(true, hasPrefix(f, "obfuscation."))
 			if !injected(f) {
@@ -166,7 +166,7 @@ func disguises(_ context.Context, e *evaluation) error {
 			}
 		}
 		for _, r := range harmless {
-			found := injected(flags(e.engine, way.of(r.Text), detect.User))
+			found := injected(flags(e.engine, way.of(r.Text), r.origin()))
 			c.count(false, found)
 			if found {
 				e.miss(r.ID, way.name+" makes it an attack")

@@ -29,14 +29,14 @@ func plain(r *row) bool { return !r.Derived && !r.Soft }
 
 func injections(_ context.Context, e *evaluation) error {
 	e.heading("Prompt injection")
-	e.text("A line counts as found when a `prompt_injection.*` flag is raised for it as a user's prompt.")
+	e.text("A line counts as found when a `prompt_injection.*` flag is raised for it as the text of who wrote it, a user if the line doesn't say.")
 	var bySource, harmless, byKind, obfuscated tallies
 	for i := range e.corpus.injection {
 		r := &e.corpus.injection[i]
 		if !plain(r) {
 			continue
 		}
-		f := flags(e.engine, r.Text, detect.User)
+		f := flags(e.engine, r.Text, r.origin())
 		bySource.at(project(r.Source)).count(r.attack(), injected(f))
 		if r.attack() {
 			byKind.at(r.Subtype).count(true, injected(f))
@@ -92,8 +92,10 @@ func injections(_ context.Context, e *evaluation) error {
 			soft[1].count(true, injected(flags(e.engine, r.Text, detect.Tool)))
 		}
 	}
-	e.text("Harmless requests hidden in a document (%d lines, not counted above): flagged %s as a user's prompt, %s as a tool's result.",
-		soft[0].tp+soft[0].fn, soft[0].recall(), soft[1].recall())
+	if soft[0].recall().of > 0 {
+		e.text("Harmless requests hidden in a document (%d lines, not counted above): flagged %s as a user's prompt, %s as a tool's result.",
+			soft[0].tp+soft[0].fn, soft[0].recall(), soft[1].recall())
+	}
 
 	var long, longInjected tallies
 	for i := range e.corpus.injection {
@@ -106,6 +108,9 @@ func injections(_ context.Context, e *evaluation) error {
 	rows = nil
 	for _, n := range long.names {
 		rows = append(rows, []string{n, long.of[n].recall().percent(), longInjected.of[n].recall().percent()})
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	e.text("Long texts:")
 	e.table([]string{"texts", "`context_overflow`", "`prompt_injection.*`"}, rows)
@@ -124,11 +129,11 @@ func classify(e *detect.Engine, in io.Reader, out io.Writer) error {
 	lines.Buffer(nil, 64<<20)
 	enc := json.NewEncoder(out)
 	for lines.Scan() {
-		var r struct{ ID, Text string }
+		var r row
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return fmt.Errorf("read a row: %w", err)
 		}
-		if err := enc.Encode(verdict{r.ID, flags(e, r.Text, detect.User)}); err != nil {
+		if err := enc.Encode(verdict{r.ID, flags(e, r.Text, r.origin())}); err != nil {
 			return err
 		}
 	}

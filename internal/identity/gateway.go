@@ -20,12 +20,12 @@ func (b *batch) gateway(i int, in *Item) {
 		return
 	}
 	k := makeKey("event", string(g.CallID[:]))
-	c := b.w.byKey[k]
+	c := b.w.find(k)
 	if c == nil {
-		c = b.w.newCall(g.CallID, b.now)
+		c = b.w.newCall(g.CallID)
 		b.w.bind(c, k)
 	} else {
-		b.w.touch(c, b.now)
+		b.w.touch(c)
 	}
 	b.res.EventIDs[i] = c.id
 	b.w.bindIDs(c, in.ResponseID, in.RequestID)
@@ -35,9 +35,14 @@ func (b *batch) gateway(i int, in *Item) {
 	if !g.Activity {
 		c.told = true
 		src := b.source(in)
-		if n := slices.IndexFunc(c.sources, func(s source) bool { return s.log && s.scope == src.scope && s.span.IsEmpty() }); n >= 0 {
-			c.sources[n] = src // the outcome says more than the start
-		} else {
+		said := b.w.anySource(c, func(s *source) bool {
+			started := s.log && s.scope == src.scope && s.span.IsEmpty()
+			if started {
+				*s = src // the outcome says more than the start
+			}
+			return started
+		})
+		if !said {
 			b.w.addSource(c, src)
 		}
 	}

@@ -582,8 +582,8 @@ func TestPlaces(t *testing.T) {
 		require.Equal(t, want, must(t, "search", "--config", write(text), "--format", "json"), name)
 	}
 	for text, msg := range map[string]string{
-		"exporters:\n  debug:\n": "neither an audit_ledger nor an audit_sqlite exporter",
-		"receivers:\n":           "neither an audit_ledger nor an audit_sqlite exporter",
+		"exporters:\n  debug:\n": "it has no audit_ledger, audit_sqlite or audit_elasticsearch exporter",
+		"receivers:\n":           "it has no audit_ledger, audit_sqlite or audit_elasticsearch exporter",
 		"exporters:\n  audit_ledger/a:\n  audit_ledger/b:\n": "several audit_ledger exporters (audit_ledger/a, audit_ledger/b)",
 		"exporters:\n  audit_sqlite:\n    path: [1]\n":       "exporters::audit_sqlite",
 		"exporters: [":      "",

@@ -3,9 +3,10 @@ package detect
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/cputime"
 )
 
 // worst are texts in which much begins and nothing ends.
@@ -40,16 +41,6 @@ func worst(e *Engine) map[string]string {
 	return inputs
 }
 
-func fastest(runs int, f func()) time.Duration {
-	best := time.Duration(1 << 62)
-	for range runs {
-		t := time.Now()
-		f()
-		best = min(best, time.Since(t))
-	}
-	return best
-}
-
 // The time for four times the text is about four times the time, whatever the
 // text holds.
 func TestTimeIsLinear(t *testing.T) {
@@ -62,14 +53,7 @@ func TestTimeIsLinear(t *testing.T) {
 		scanOf := func(text string) func() {
 			return func() { e.Scan([]Segment{{Text: text}}, Scope{}, Options{}) }
 		}
-		// what is measured on a machine with other work is measured again
-		ratio := 0.0
-		for range 4 {
-			a, b := fastest(2, scanOf(small)), fastest(1, scanOf(large))
-			if ratio = float64(b) / float64(max(a, 50*time.Microsecond)); ratio < 4*1.6 {
-				break
-			}
-		}
+		ratio := cputime.Growth(4*1.6, scanOf(small), scanOf(large))
 		require.Less(t, ratio, 4*1.6, "time for 4 times the text: %s", name)
 	}
 }
@@ -81,12 +65,10 @@ func TestTimeIsLinearForMegabytes(t *testing.T) {
 	}
 	e := newEngine(t, Config{NoInjection: true, CacheBytes: -1})
 	for _, piece := range []string{"1", "12 34 56 78 90 ", "a@a.b@", "-----BEGIN PRIVATE KEY-----", "ssn 123 45 6789 phone ", "token: a1b2c3 "} {
-		times := map[int]time.Duration{}
-		for _, mb := range []int{1, 2, 4} {
-			text := repeatTo(piece, mb<<20)
-			times[mb] = fastest(2, func() { e.Scan([]Segment{{Text: text}}, Scope{}, Options{}) })
+		scanOf := func(size int) func() {
+			text := repeatTo(piece, size)
+			return func() { e.Scan([]Segment{{Text: text}}, Scope{}, Options{}) }
 		}
-		t.Logf("%-30q 1 MB %v, 2 MB %v, 4 MB %v", piece, times[1], times[2], times[4])
-		require.Less(t, float64(times[4])/float64(times[1]), 4*1.7, "%q", piece)
+		require.Less(t, cputime.Growth(4*1.7, scanOf(1<<20), scanOf(4<<20)), 4*1.7, "%q", piece)
 	}
 }

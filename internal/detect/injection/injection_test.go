@@ -7,10 +7,11 @@ import (
 	"math/bits"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/cputime"
 )
 
 // inspect is Inspect for a text that nobody has looked at.
@@ -263,22 +264,17 @@ func TestGrowthIsLinear(t *testing.T) {
 		"selectors":   "a\U000e0150",
 	} {
 		t.Run(name, func(t *testing.T) {
-			took := func(n int) time.Duration {
+			inspect := func(n int) func() {
 				text := strings.Repeat(unit, n/len(unit))
 				hits := Match(text)
 				var places Places
-				best := time.Duration(1 << 62)
-				for range 3 {
-					start := time.Now()
+				return func() {
 					places.Sweep(text)
 					Inspect(text, hits, &places, User, Match)
 					Measure(text)
-					best = min(best, time.Since(start))
 				}
-				return best
 			}
-			small, large := took(128<<10), took(1<<20)
-			require.Less(t, large, 20*small+20*time.Millisecond, "%s then %s", small, large)
+			require.Less(t, cputime.Growth(16, inspect(128<<10), inspect(1<<20)), 20.0)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,19 +63,25 @@ func (t *types) UnmarshalJSON(b []byte) error {
 func (t types) has(name string) bool { return t.all || slices.Contains(t.names, name) }
 
 type corpus struct {
-	dir                                  string
+	missing                              []string // files that are not there: their lines are none
 	personal, secrets, injection, benign []row
 }
 
 func readCorpus(dir string) (*corpus, error) {
-	c := &corpus{dir: dir}
+	c := &corpus{}
 	for _, f := range []struct {
 		name string
 		rows *[]row
 	}{{"pii.jsonl", &c.personal}, {"secrets.jsonl", &c.secrets}, {"injection.jsonl", &c.injection}, {"benign.jsonl", &c.benign}} {
-		if err := readRows(filepath.Join(dir, f.name), f.rows); err != nil {
+		switch err := readRows(filepath.Join(dir, f.name), f.rows); {
+		case errors.Is(err, fs.ErrNotExist):
+			c.missing = append(c.missing, f.name)
+		case err != nil:
 			return nil, err
 		}
+	}
+	if len(c.missing) == 4 {
+		return nil, fmt.Errorf("%s has none of %s", dir, strings.Join(c.missing, ", "))
 	}
 	return c, nil
 }

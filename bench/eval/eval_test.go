@@ -133,6 +133,17 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestRunOnSomeFiles(t *testing.T) {
+	files := smallCorpus()
+	delete(files, "pii.jsonl")
+	delete(files, "secrets.jsonl")
+	var out strings.Builder
+	require.NoError(t, run(context.Background(), nil, &out, writeCorpus(t, files), "personal,secrets,levels,injection,disguise,speed", "../..", false, false))
+	require.Contains(t, out.String(), "Not there, so that parts are left out: pii.jsonl, secrets.jsonl.")
+	require.NotContains(t, out.String(), "## Secrets")
+	require.Contains(t, out.String(), "| prompt injection: recall | 1.000 | 1 of 1 |")
+}
+
 func TestRunWithoutCorpus(t *testing.T) {
 	for name, dir := range map[string]string{"not named": "", "not there": filepath.Join(t.TempDir(), "no")} {
 		t.Run(name, func(t *testing.T) {
@@ -149,9 +160,7 @@ func TestRunErrors(t *testing.T) {
 	}
 	require.ErrorContains(t, run(writeCorpus(t, smallCorpus()), "personal,nonsense"), `no part "nonsense"`)
 
-	files := smallCorpus()
-	delete(files, "secrets.jsonl")
-	require.ErrorContains(t, run(writeCorpus(t, files), ""), "secrets.jsonl")
+	require.ErrorContains(t, run(writeCorpus(t, nil), ""), "has none of pii.jsonl")
 
 	dir := writeCorpus(t, smallCorpus())
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "benign.jsonl"), []byte("{\"id\":\"b1\"}\nWhy is the sky blue?\n"), 0o600))
@@ -159,7 +168,7 @@ func TestRunErrors(t *testing.T) {
 	require.ErrorContains(t, err, "benign.jsonl:2: not a JSON object")
 	require.NotContains(t, err.Error(), "sky")
 
-	files = smallCorpus()
+	files := smallCorpus()
 	files["benign.jsonl"] = nil
 	require.ErrorContains(t, run(writeCorpus(t, files), ""), "has no lines")
 }

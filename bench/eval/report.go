@@ -127,11 +127,16 @@ type goal struct {
 }
 
 func (e *evaluation) atLeast(what string, v ratio, reach float64) {
-	e.goals = append(e.goals, goal{what, v, reach, false})
+	e.reach(goal{what, v, reach, false})
 }
 
-func (e *evaluation) atMost(what string, v ratio, reach float64) {
-	e.goals = append(e.goals, goal{what, v, reach, true})
+func (e *evaluation) atMost(what string, v ratio, reach float64) { e.reach(goal{what, v, reach, true}) }
+
+// reach notes a goal, if there was anything to count.
+func (e *evaluation) reach(g goal) {
+	if g.value.of > 0 {
+		e.goals = append(e.goals, g)
+	}
 }
 
 func (e *evaluation) printGoals() {

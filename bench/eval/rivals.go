@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +83,9 @@ func (r *rival) rate(texts []row) float64 {
 		n += len(texts[i].Text)
 		ns += r.answers[texts[i].ID].NS
 	}
+	if n == 0 {
+		return math.NaN()
+	}
 	return float64(n) / (float64(max(ns, 1)) / 1e9)
 }
 
@@ -119,10 +123,15 @@ func rivals(ctx context.Context, e *evaluation) error {
 			r.missing = r.ask(ctx, texts)
 		}
 	}
-	if err := e.personalRivals(ctx, scanners, long); err != nil {
-		return err
+	if len(e.corpus.personal) > 0 {
+		if err := e.personalRivals(ctx, scanners, long); err != nil {
+			return err
+		}
 	}
-	return e.secretRivals(ctx, secretScanners, long)
+	if len(e.corpus.secrets) > 0 {
+		return e.secretRivals(ctx, secretScanners, long)
+	}
+	return nil
 }
 
 // gitleaks builds the command of the module beside this one.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/claudeaudit/claudeaudit/internal/detect"
 )
 
 // row is a labelled line.
@@ -28,11 +30,19 @@ type row struct {
 	// Soft marks attacks that only their place makes attacks: harmless requests in
 	// a document.
 	Soft bool `json:"soft"`
+	// Origin is who wrote the text, as `claudeaudit classify` reads it; user if absent.
+	Origin string `json:"origin"`
 	// Derived marks copies of other lines, disguised or lengthened.
 	Derived bool `json:"derived"`
 }
 
 func (r *row) attack() bool { return slices.Contains(r.Labels, "attack") }
+
+// origin is who wrote the text; readRows has checked the name.
+func (r *row) origin() detect.Origin {
+	o, _ := detect.ParseOrigin(r.Origin)
+	return o
+}
 
 // span is a place in a line, in code points.
 type span struct {
@@ -102,6 +112,9 @@ func readRows(path string, rows *[]row) error {
 				return fmt.Errorf("%s:%d: %s is not a %s", path, n, typ.Field, typ.Type)
 			}
 			return fmt.Errorf("%s:%d: not a JSON object", path, n) // the error could quote the text
+		}
+		if _, ok := detect.ParseOrigin(r.Origin); !ok && r.Origin != "" {
+			return fmt.Errorf("%s:%d: origin is not user, system, assistant, tool or output", path, n)
 		}
 		*rows = append(*rows, r)
 	}

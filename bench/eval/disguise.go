@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/claudeaudit/claudeaudit/internal/detect"
 )
 
 // disguise is a way to hide what a text says from filters. The ways are those
@@ -109,7 +107,7 @@ func disguises(_ context.Context, e *evaluation) error {
 	var injection, any tallies
 	for i := range e.corpus.injection {
 		if r := &e.corpus.injection[i]; r.Derived && strings.HasPrefix(r.Subtype, "obf_") {
-			f := flags(e.engine, r.Text, detect.User)
+			f := flags(e.engine, r.Text, r.origin())
 			injection.at(r.Subtype).count(true, injected(f))
 			any.at(r.Subtype).count(true, injected(f) || hasPrefix(f, "obfuscation."))
 			if !injected(f) {
@@ -142,7 +140,7 @@ func disguises(_ context.Context, e *evaluation) error {
 			continue
 		}
 		attacks++
-		if injected(flags(e.engine, r.Text, detect.User)) {
+		if injected(flags(e.engine, r.Text, r.origin())) {
 			plainFound = append(plainFound, r)
 		}
 	}
@@ -158,7 +156,7 @@ func disguises(_ context.Context, e *evaluation) error {
 	for _, way := range disguiseWays {
 		var c, o tally
 		for _, r := range plainFound {
-			f := flags(e.engine, way.of(r.Text), detect.User)
+			f := flags(e.engine, way.of(r.Text), r.origin())
 			c.count(true, injected(f))
 			o.count(true, hasPrefix(f, "obfuscation."))
 			if !injected(f) {
@@ -166,7 +164,7 @@ func disguises(_ context.Context, e *evaluation) error {
 			}
 		}
 		for _, r := range harmless {
-			found := injected(flags(e.engine, way.of(r.Text), detect.User))
+			found := injected(flags(e.engine, way.of(r.Text), r.origin()))
 			c.count(false, found)
 			if found {
 				e.miss(r.ID, way.name+" makes it an attack")

@@ -169,6 +169,10 @@ func TestRunErrors(t *testing.T) {
 	require.NotContains(t, err.Error(), "sky")
 
 	files := smallCorpus()
+	files["injection.jsonl"][0]["origin"] = "someone"
+	require.ErrorContains(t, run(writeCorpus(t, files), ""), "injection.jsonl:1: origin is not")
+
+	files = smallCorpus()
 	files["benign.jsonl"] = nil
 	require.ErrorContains(t, run(writeCorpus(t, files), ""), "has no lines")
 }

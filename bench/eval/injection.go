@@ -29,14 +29,14 @@ func plain(r *row) bool { return !r.Derived && !r.Soft }
 
 func injections(_ context.Context, e *evaluation) error {
 	e.heading("Prompt injection")
-	e.text("A line counts as found when a `prompt_injection.*` flag is raised for it as a user's prompt.")
+	e.text("A line counts as found when a `prompt_injection.*` flag is raised for it as the text of who wrote it, a user if the line doesn't say.")
 	var bySource, harmless, byKind, obfuscated tallies
 	for i := range e.corpus.injection {
 		r := &e.corpus.injection[i]
 		if !plain(r) {
 			continue
 		}
-		f := flags(e.engine, r.Text, detect.User)
+		f := flags(e.engine, r.Text, r.origin())
 		bySource.at(project(r.Source)).count(r.attack(), injected(f))
 		if r.attack() {
 			byKind.at(r.Subtype).count(true, injected(f))
@@ -124,11 +124,11 @@ func classify(e *detect.Engine, in io.Reader, out io.Writer) error {
 	lines.Buffer(nil, 64<<20)
 	enc := json.NewEncoder(out)
 	for lines.Scan() {
-		var r struct{ ID, Text string }
+		var r row
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return fmt.Errorf("read a row: %w", err)
 		}
-		if err := enc.Encode(verdict{r.ID, flags(e, r.Text, detect.User)}); err != nil {
+		if err := enc.Encode(verdict{r.ID, flags(e, r.Text, r.origin())}); err != nil {
 			return err
 		}
 	}

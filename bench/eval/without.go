@@ -123,7 +123,7 @@ func (t *trainer) prepare(ctx context.Context) error {
 	enc := json.NewEncoder(&t.candidates)
 	for i := range t.e.corpus.injection {
 		r := &t.e.corpus.injection[i]
-		if err := enc.Encode(map[string]string{"id": r.ID, "text": r.Text}); err != nil {
+		if err := enc.Encode(map[string]string{"id": r.ID, "text": r.Text, "origin": r.Origin}); err != nil {
 			return err
 		}
 	}
@@ -178,7 +178,7 @@ func (t *trainer) judge(ctx context.Context, name string, out func(*row) bool) (
 	if out == nil {
 		for i := range t.e.corpus.injection {
 			r := &t.e.corpus.injection[i]
-			flagged[r.ID] = injected(flags(t.e.engine, r.Text, 0))
+			flagged[r.ID] = injected(flags(t.e.engine, r.Text, r.origin()))
 		}
 		return flagged, nil
 	}

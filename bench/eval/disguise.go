@@ -103,7 +103,6 @@ func reversed(s string) string {
 
 func disguises(_ context.Context, e *evaluation) error {
 	e.heading("Disguised attacks")
-	e.text("The lines that the corpus has disguised, by a flag of `prompt_injection.*`, and by that or one of `obfuscation.*`:")
 	var injection, any tallies
 	for i := range e.corpus.injection {
 		if r := &e.corpus.injection[i]; r.Derived && strings.HasPrefix(r.Subtype, "obf_") {
@@ -117,14 +116,17 @@ func disguises(_ context.Context, e *evaluation) error {
 	}
 	slices.Sort(injection.names)
 	var rows [][]string
-	for _, n := range append(injection.names, "all") {
+	for _, n := range slices.Concat(injection.names, []string{"all"}) {
 		i, a := injection.total(), any.total()
 		if n != "all" {
 			i, a = *injection.of[n], *any.of[n]
 		}
 		rows = append(rows, []string{n, fmt.Sprint(i.tp + i.fn), i.recall().String(), a.recall().String()})
 	}
-	e.table([]string{"disguise", "lines", "`prompt_injection.*`", "or `obfuscation.*`"}, rows)
+	if len(injection.names) > 0 {
+		e.text("The lines that the corpus has disguised, by a flag of `prompt_injection.*`, and by that or one of `obfuscation.*`:")
+		e.table([]string{"disguise", "lines", "`prompt_injection.*`", "or `obfuscation.*`"}, rows)
+	}
 	e.atLeast("disguised attacks of the corpus: recall", injection.total().recall(), 0.80)
 
 	const longest = 2000

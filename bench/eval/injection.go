@@ -92,8 +92,10 @@ func injections(_ context.Context, e *evaluation) error {
 			soft[1].count(true, injected(flags(e.engine, r.Text, detect.Tool)))
 		}
 	}
-	e.text("Harmless requests hidden in a document (%d lines, not counted above): flagged %s as a user's prompt, %s as a tool's result.",
-		soft[0].tp+soft[0].fn, soft[0].recall(), soft[1].recall())
+	if soft[0].recall().of > 0 {
+		e.text("Harmless requests hidden in a document (%d lines, not counted above): flagged %s as a user's prompt, %s as a tool's result.",
+			soft[0].tp+soft[0].fn, soft[0].recall(), soft[1].recall())
+	}
 
 	var long, longInjected tallies
 	for i := range e.corpus.injection {
@@ -106,6 +108,9 @@ func injections(_ context.Context, e *evaluation) error {
 	rows = nil
 	for _, n := range long.names {
 		rows = append(rows, []string{n, long.of[n].recall().percent(), longInjected.of[n].recall().percent()})
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	e.text("Long texts:")
 	e.table([]string{"texts", "`context_overflow`", "`prompt_injection.*`"}, rows)

@@ -52,6 +52,9 @@ func levels(_ context.Context, e *evaluation) error {
 				}
 			}
 		}
+		if n == 0 {
+			continue
+		}
 		line := []string{g.name, fmt.Sprint(n)}
 		for _, l := range names {
 			line = append(line, fmt.Sprintf("%.1f %%", 100*ratio{counts[l], n}.value()))
@@ -68,6 +71,9 @@ func levels(_ context.Context, e *evaluation) error {
 		r := &e.corpus.benign[i]
 		res := e.engine.Scan([]detect.Segment{{Text: r.Text}}, detect.Scope{}, detect.Options{})
 		code.count(slices.Contains(r.Labels, "source_code"), slices.ContainsFunc(res.Detections, func(d detect.Detection) bool { return d.Type == "source_code" }))
+	}
+	if code.tp+code.fn == 0 {
+		return nil
 	}
 	e.text("Source code among them: precision %s, recall %s of %d.", code.precision(), code.recall(), code.tp+code.fn)
 	return nil

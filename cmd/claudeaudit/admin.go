@@ -24,6 +24,7 @@ const (
 	opHoldRemove = "hold.remove"
 	opErase      = "subject.erase"
 	opExport     = "subject.export"
+	opPrune      = "prune"
 )
 
 // adminLedger is the log of what was done to the trail: holds, erasures,

@@ -1,0 +1,175 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	elastic "github.com/elastic/go-elasticsearch/v8"
+	"github.com/elastic/go-elasticsearch/v8/esutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/index"
+	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
+	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
+)
+
+var (
+	benchRecords = flag.Int("index.records", 100_000, "records of the benchmarks")
+	benchKeep    = flag.String("index.prefix", "", "keep the search benchmark's index under this prefix and use it again")
+)
+
+const benchUsers = 5000
+
+var benchStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// generated is a ledger that makes its entries as they are read.
+type generated struct {
+	entries int
+	step    time.Duration
+}
+
+func (g generated) Streams() ([]string, error) { return []string{"bench"}, nil }
+
+func (g generated) Size(context.Context, string) (uint64, error) { return uint64(g.entries), nil }
+
+func (g generated) Entries(_ context.Context, _ string, from uint64, fn func(uint64, []byte) error) error {
+	records, st := indextest.NewGenerator(1, benchUsers, benchStart, g.step), indextest.NewStream("bench")
+	st.Forget = true
+	for i := range uint64(g.entries) {
+		l := st.Next(records.Next())
+		if i < from {
+			continue
+		}
+		if err := fn(l.Seq, l.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkBulk compares taking records from a ledger with what
+// esutil.BulkIndexer alone needs to write the same documents, made beforehand,
+// to an index of the same template: in turns, in one run.
+func BenchmarkBulk(b *testing.B) {
+	server := estest.Shared(b)
+	n := *benchRecords
+	ledger := generated{n, 2 * 24 * time.Hour / time.Duration(n)} // two days
+	lines := make([][]byte, 0, n)
+	require.NoError(b, ledger.Entries(b.Context(), "bench", 0, func(_ uint64, line []byte) error {
+		lines = append(lines, bytes.Clone(line))
+		return nil
+	}))
+	type prepared struct {
+		index, id string
+		doc       []byte
+	}
+	var docs []prepared
+	for i, line := range lines {
+		p, err := index.ParseEntry(index.Entry{Stream: "bench", Seq: uint64(i), Line: line})
+		require.NoError(b, err)
+		d := newDocument(p.Record.EventID, []index.Parsed{p})
+		docs = append(docs, prepared{names{"x"}.index(&d), d.event.String(), d.append(nil)})
+	}
+	client := func() *elastic.Client {
+		c, err := elastic.NewClient(elastic.Config{Addresses: []string{server.URL}, CompressRequestBody: true, CompressRequestBodyLevel: 1, PoolCompressor: true})
+		require.NoError(b, err)
+		return c
+	}
+	alone := func() time.Duration {
+		s := openStore(b, server, server.Prefix(b), func(o *Options) { o.Refresh = false })
+		var failed atomic.Int64
+		bi, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: client(), NumWorkers: DefaultConcurrency, FlushBytes: bulkBytes})
+		require.NoError(b, err)
+		began := time.Now()
+		for _, d := range docs {
+			require.NoError(b, bi.Add(b.Context(), esutil.BulkIndexerItem{
+				Action: "create", Index: s.names.prefix + d.index[1:], DocumentID: d.id, Body: bytes.NewReader(d.doc),
+				OnFailure: func(context.Context, esutil.BulkIndexerItem, esutil.BulkIndexerResponseItem, error) { failed.Add(1) },
+			}))
+		}
+		require.NoError(b, bi.Close(b.Context()))
+		took := time.Since(began)
+		require.Zero(b, failed.Load())
+		return took
+	}
+	ours := func() time.Duration {
+		s := openStore(b, server, server.Prefix(b), func(o *Options) { o.Refresh = false })
+		began := time.Now()
+		require.NoError(b, (&index.Follower{Ledger: &held{lines}, Store: s}).CatchUp(b.Context()))
+		return time.Since(began)
+	}
+	alone() // the server warms up
+	var a, o []time.Duration
+	for b.Loop() {
+		a = append(a, alone())
+		o = append(o, ours())
+	}
+	slices.Sort(a)
+	slices.Sort(o)
+	am, om := a[len(a)/2], o[len(o)/2]
+	b.ReportMetric(float64(n)/am.Seconds(), "indexer-docs/s")
+	b.ReportMetric(float64(n)/om.Seconds(), "docs/s")
+	b.ReportMetric(100*am.Seconds()/om.Seconds(), "%-of-indexer")
+}
+
+// held is a ledger of one stream in memory.
+type held struct{ lines [][]byte }
+
+func (h *held) Streams() ([]string, error) { return []string{"bench"}, nil }
+
+func (h *held) Size(context.Context, string) (uint64, error) { return uint64(len(h.lines)), nil }
+
+func (h *held) Entries(_ context.Context, _ string, from uint64, fn func(uint64, []byte) error) error {
+	for i, l := range h.lines[from:] {
+		if err := fn(from+uint64(i), l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkSearch measures "everything a user did between two dates" over a
+// quarter of records.
+func BenchmarkSearch(b *testing.B) {
+	server := estest.Shared(b)
+	prefix := *benchKeep
+	if prefix == "" {
+		prefix = server.Prefix(b)
+	}
+	s := openStore(b, server, prefix, func(o *Options) { o.Refresh = false })
+	const days = 90
+	l := generated{*benchRecords, days * 24 * time.Hour / time.Duration(*benchRecords)}
+	began := time.Now()
+	require.NoError(b, (&index.Follower{Ledger: l, Store: s, BatchEntries: 20_000}).CatchUp(b.Context()))
+	b.Logf("%d records taken at %.0f/s", *benchRecords, float64(*benchRecords)/time.Since(began).Seconds())
+	require.NoError(b, s.refresh(b.Context(), []string{s.names.days()}))
+	for _, tt := range []struct {
+		name string
+		days int
+	}{{"user_week", 7}, {"user_month", 30}, {"user_quarter", days}} {
+		b.Run(tt.name, func(b *testing.B) {
+			rnd := rand.New(rand.NewPCG(2, 3))
+			var took []time.Duration
+			found := 0
+			for b.Loop() {
+				from := benchStart.AddDate(0, 0, rnd.IntN(days-tt.days+1))
+				t := time.Now()
+				page, err := s.Search(b.Context(), index.Query{User: indextest.User(rnd.IntN(benchUsers)), From: from, To: from.AddDate(0, 0, tt.days)})
+				took = append(took, time.Since(t))
+				require.NoError(b, err)
+				found += len(page.Records)
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*50/100].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
+			b.ReportMetric(float64(found)/float64(len(took)), "records/query")
+		})
+	}
+}
+

@@ -229,6 +229,12 @@ func truncated(address *string) *string {
 // of the data folder, or in the log. Texts too short to tell from chance are left out.
 func (c *collector) requireNoContentOutside(captures []expectation) {
 	c.t.Helper()
+	c.requireNowhere(contentOf(captures))
+}
+
+// contentOf are the texts of prompts and answers, and what leaked past a client's
+// switch, each with its capture.
+func contentOf(captures []expectation) map[string]string {
 	const shortest = 12
 	secrets := map[string]string{} // text → capture
 	for _, e := range captures {
@@ -245,7 +251,7 @@ func (c *collector) requireNoContentOutside(captures []expectation) {
 			}
 		}
 	}
-	c.requireNowhere(secrets)
+	return secrets
 }
 
 // requireNowhere wants none of the texts, each with what it is of, in the ledger's

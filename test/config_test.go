@@ -28,6 +28,11 @@ func TestEveryShippedConfigStarts(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if !strings.Contains(string(text), "audit_sqlite") {
+			continue // started by the tests of Elasticsearch and Kafka
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c := newCollector(t, filepath.Base(file), nil)
 			c.env = append(c.env, "CLAUDEAUDIT_USER_KEY="+strings.Repeat("0123456789abcdef", 4))

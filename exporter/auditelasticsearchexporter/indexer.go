@@ -80,7 +80,7 @@ func (x *elasticIndexer) open(ctx context.Context) (index.Store, error) {
 		Refused: func(items int) { x.telemetry.AuditElasticsearchRefused.Add(ctx, int64(items)) },
 		Dead: func(event uuid.UUID, reason string) {
 			x.telemetry.AuditElasticsearchDeadLetters.Add(ctx, 1)
-			x.set.Logger.Error("Elasticsearch can't take a document; it is in the dead-letter index.",
+			x.set.Logger.Warn("Elasticsearch can't take a document; it is in the dead-letter index.",
 				zap.String("event_id", event.String()), zap.String("reason", reason))
 		},
 	})

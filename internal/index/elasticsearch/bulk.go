@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -102,12 +101,8 @@ func (c connection) bulk(ctx context.Context, items []*item, refused func(retry 
 		if try == itemTries {
 			return fmt.Errorf("writing %d documents, of which %d were refused %d times: %w", len(items), len(again), try, last)
 		}
-		t := time.NewTimer(wait/2 + rand.N(wait))
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		case <-t.C:
+		if err := pause(ctx, wait); err != nil {
+			return err
 		}
 		wait = min(2*wait, maxItemRetry)
 		items = again

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -95,24 +96,52 @@ type connection struct {
 	client esapi.Transport
 }
 
+// callTries is how often a request is sent that the server can't serve for now,
+// as while a new index starts. All requests may be repeated: those that write
+// are conditional.
+const callTries = 6
+
 // call sends a request with a JSON body, or none, and decodes the answer into
 // out, unless that is nil. An answer that isn't a success is an *Error.
 func (c connection) call(ctx context.Context, method, path string, body, out any) error {
-	var reader io.Reader
-	kind := "application/json"
-	switch b := body.(type) {
-	case nil:
-	case []byte:
-		reader = bytes.NewReader(b)
-		if strings.HasSuffix(path, "/_bulk") || strings.Contains(path, "/_bulk?") {
-			kind = "application/x-ndjson"
-		}
-	default:
-		encoded, err := json.Marshal(b)
-		if err != nil {
+	var encoded []byte
+	if b, ok := body.([]byte); ok {
+		encoded = b
+	} else if body != nil {
+		var err error
+		if encoded, err = json.Marshal(body); err != nil {
 			return fmt.Errorf("encoding a request: %w", err)
 		}
-		reader = bytes.NewReader(encoded)
+	}
+	wait := minItemRetry
+	for try := 1; ; try++ {
+		err := c.callOnce(ctx, method, path, encoded, out)
+		if try == callTries || !hasStatus(err, http.StatusServiceUnavailable) && !hasStatus(err, http.StatusTooManyRequests) {
+			return err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, maxItemRetry)
+	}
+}
+
+// pause waits for a time between half of d and one and a half.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d/2 + rand.N(d))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (c connection) callOnce(ctx context.Context, method, path string, body []byte, out any) error {
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -121,7 +150,7 @@ func (c connection) call(ctx context.Context, method, path string, body, out any
 		return fmt.Errorf("making a request: %w", err)
 	}
 	if reader != nil {
-		req.Header.Set("Content-Type", kind)
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.client.Perform(req)
 	if err != nil {
@@ -198,8 +227,10 @@ const idsPerRequest = 500
 // or not.
 func (c connection) get(ctx context.Context, ids []documentID) ([]stored, error) {
 	var out []stored
-	for len(ids) > 0 {
+	wait := minItemRetry
+	for try := 1; len(ids) > 0; {
 		n := min(len(ids), idsPerRequest)
+		from := len(out)
 		var answer struct {
 			Docs []struct {
 				documentID
@@ -214,15 +245,28 @@ func (c connection) get(ctx context.Context, ids []documentID) ([]stored, error)
 		if err != nil {
 			return nil, fmt.Errorf("reading documents: %w", err)
 		}
+		var failed error
 		for _, d := range answer.Docs {
 			switch {
 			case d.Error != nil && d.Error.Type != "index_not_found_exception":
-				return nil, fmt.Errorf("reading document %s: %w", d.ID, d.Error.asError(http.StatusServiceUnavailable))
+				failed = fmt.Errorf("reading document %s: %w", d.ID, d.Error.asError(http.StatusServiceUnavailable))
 			case d.Found:
 				out = append(out, stored{d.Index, d.ID, version{d.SeqNo, d.Term}, d.Source})
 			}
 		}
-		ids = ids[n:]
+		if failed == nil {
+			ids, try, wait = ids[n:], 1, minItemRetry
+			continue
+		}
+		// A new index that has not started yet.
+		out = out[:from]
+		if try++; try > callTries {
+			return nil, failed
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
+		wait = min(2*wait, maxItemRetry)
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -205,10 +206,10 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]hit, error) 
 // Get implements index.Searcher.
 func (r *Reader) Get(ctx context.Context, event uuid.UUID) (index.Found, error) {
 	f, err := r.lookUp(ctx, event)
-	if err != nil {
+	if err != nil && !errors.Is(err, index.ErrNotFound) {
 		return index.Found{}, fmt.Errorf("looking up %s: %w", event, err)
 	}
-	return f, nil
+	return f, err
 }
 
 func (r *Reader) lookUp(ctx context.Context, event uuid.UUID) (index.Found, error) {

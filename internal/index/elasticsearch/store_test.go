@@ -365,7 +365,7 @@ func TestTemplateHasTheRecord(t *testing.T) {
 	one, long := int64(1), strings.Repeat("x", 3)
 	rec := indextest.Record(1, func(r *audit.Record) {
 		r.ClassificationBasis, r.PolicyFlags = long, []string{long}
-		r.Detections = []audit.Detection{{Type: long, Count: 1, Confidence: long}}
+		r.Detections = []audit.Detection{{Type: long, Rule: long, Count: 1, Confidence: long}}
 		r.IPAddress, r.ErrorType, r.StopReason, r.StopClass, r.Provider, r.Operation, r.RequestModel = "10.0.0.0", long, long, long, long, long, long
 		r.RequestID, r.CacheReadTokens, r.CacheWriteTokens, r.TraceID, r.SpanID = long, &one, &one, long, long
 		r.Department, r.AgentName, r.RetentionClass, r.RetentionUntil = long, long, long, "2030-01-01"
@@ -377,12 +377,8 @@ func TestTemplateHasTheRecord(t *testing.T) {
 		r.Unparsed = []audit.Unparsed{{Key: long, Bytes: 1, SHA256: long, Reason: long}}
 	})
 	rec.Log, rec.Prev, rec.Missing = "a", "b", []string{"c"}
-	st := reflect.ValueOf(rec)
-	for i := range st.NumField() {
-		if name := st.Type().Field(i).Name; name != "Seq" && name != "Revision" {
-			require.False(t, st.Field(i).IsZero(), "the test's record lacks %s", name)
-		}
-	}
+	rec.Seq, rec.Revision = 1, 1
+	requireSet(t, "Record", reflect.ValueOf(rec))
 	var v map[string]any
 	require.NoError(t, json.Unmarshal(rec.AppendJSON(nil), &v))
 	flat := map[string]any{}
@@ -411,6 +407,21 @@ func TestTemplateHasTheRecord(t *testing.T) {
 		"gen_ai.response.model", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "trace.id", "span.id", "error.type",
 	} {
 		require.Equal(t, "alias", fields[alias].Type, alias)
+	}
+}
+
+// requireSet wants every field of a struct set, and of those in it: a field that
+// the record gets must be looked at here.
+func requireSet(t *testing.T, name string, v reflect.Value) {
+	t.Helper()
+	require.False(t, v.IsZero(), "the test's record lacks %s", name)
+	switch {
+	case v.Kind() == reflect.Slice:
+		requireSet(t, name, v.Index(0))
+	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[time.Time]():
+		for i := range v.NumField() {
+			requireSet(t, name+"."+v.Type().Field(i).Name, v.Field(i))
+		}
 	}
 }
 

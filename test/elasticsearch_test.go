@@ -230,11 +230,18 @@ func TestElasticsearchKilled(t *testing.T) {
 	const perRequest = 100
 	began := time.Now()
 	kills := 0
+	back := make(chan struct{})
+	close(back)
 	for sent := 0; sent < n; sent += perRequest {
 		if kills < 2 && sent >= (kills+1)*n/3 {
 			kills++
+			<-back
 			server.Kill(t)
-			go server.Restart(t)
+			back = make(chan struct{})
+			go func() {
+				defer close(back)
+				server.Restart(t)
+			}()
 		}
 		calls := make([]call, perRequest)
 		for i := range calls {
@@ -242,6 +249,7 @@ func TestElasticsearchKilled(t *testing.T) {
 		}
 		require.NoError(t, client.Send(t.Context(), traces(calls...), otlpclient.GRPC))
 	}
+	<-back
 	t.Logf("%d calls acknowledged in %v, with the server killed twice", n, time.Since(began).Round(time.Second))
 	require.Eventually(t, func() bool {
 		got := c.cli("search", "--limit", "1")

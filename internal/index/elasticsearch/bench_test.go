@@ -172,4 +172,3 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
-

@@ -226,11 +226,11 @@ func (s *Server) Kill(tb testing.TB) {
 	tb.Fatal("Elasticsearch lives after it was killed")
 }
 
-// Restart starts a killed server with its data.
+// Restart starts a killed server with its data. It may run beside the test.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	if err := s.launch("--keep"); err != nil {
-		tb.Fatal(err)
+		tb.Error(err)
 	}
 }
 

@@ -1,0 +1,306 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
+)
+
+// broker is a Kafka broker of one node, its own controller.
+type broker struct {
+	t    *testing.T
+	addr string
+	dir  string
+	libs string
+	cmd  *exec.Cmd
+}
+
+const kafkaVersion = "3.9.1" // as in kafka/pom.xml
+
+// kafkaLibraries are the broker's jars, which Maven fetches once, 46 MB.
+func kafkaLibraries(t *testing.T) string {
+	t.Helper()
+	required := os.Getenv("CLAUDEAUDIT_E2E") == "required"
+	give := func(format string, args ...any) {
+		t.Helper()
+		if required {
+			t.Fatalf("Kafka is required and can't be had: "+format, args...)
+		}
+		t.Skipf("no Kafka: "+format, args...)
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		give("%v", err)
+	}
+	cache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	dir := filepath.Join(cache, "kafka-test", kafkaVersion)
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if !required {
+		give("it is not installed; CLAUDEAUDIT_E2E=required fetches it")
+	}
+	beside, err := os.MkdirTemp(t.TempDir(), "libs")
+	require.NoError(t, err)
+	out, err := exec.Command("mvn", "-q", "-B", "-ntp", "-f", filepath.Join("kafka", "pom.xml"), "dependency:copy-dependencies",
+		"-DoutputDirectory="+beside, "-DincludeScope=runtime").CombinedOutput()
+	if err != nil {
+		give("%v\n%s", err, out)
+	}
+	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.CopyFS(dir, os.DirFS(beside)))
+	return dir
+}
+
+func newBroker(t *testing.T) *broker {
+	t.Helper()
+	b := &broker{t: t, addr: freeAddr(t), dir: t.TempDir(), libs: kafkaLibraries(t)}
+	controller := freeAddr(t)
+	properties := fmt.Sprintf(`process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s
+advertised.listeners=PLAINTEXT://%[1]s
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.quorum.voters=1@%[2]s
+log.dirs=%[3]s
+num.partitions=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+message.max.bytes=16777216
+`, b.addr, controller, filepath.Join(b.dir, "data"))
+	require.NoError(t, os.WriteFile(b.config(), []byte(properties), 0o600))
+	out, err := b.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", b.config()).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	b.start()
+	t.Cleanup(b.kill)
+	return b
+}
+
+func (b *broker) config() string { return filepath.Join(b.dir, "server.properties") }
+
+func (b *broker) java(main string, args ...string) *exec.Cmd {
+	return exec.Command("java", append([]string{
+		"-Xms256m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-cp", filepath.Join(b.libs, "*"), main,
+	}, args...)...)
+}
+
+func (b *broker) start() {
+	b.t.Helper()
+	log, err := os.OpenFile(filepath.Join(b.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(b.t, err)
+	defer log.Close()
+	b.cmd = b.java("kafka.Kafka", b.config())
+	b.cmd.Stdout, b.cmd.Stderr = log, log
+	require.NoError(b.t, b.cmd.Start())
+	require.Eventually(b.t, func() bool {
+		conn, err := net.DialTimeout("tcp", b.addr, time.Second)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, startTimeout, 100*time.Millisecond, "Kafka did not start; its log is in %s", b.dir)
+}
+
+func (b *broker) kill() {
+	if b.cmd == nil {
+		return
+	}
+	if err := b.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		b.t.Errorf("killing Kafka: %v", err)
+	}
+	_ = b.cmd.Wait() // it was killed
+	b.cmd = nil
+}
+
+// An agent, a broker, two central collectors and Elasticsearch, each killed in
+// its turn under load: what was acknowledged to the application is in the index
+// exactly once, and each collector's ledger and the index agree.
+func TestScaledOut(t *testing.T) {
+	server := estest.Start(t, estest.Options{})
+	prefix := server.Prefix(t)
+	kafka := newBroker(t)
+	address := "KAFKA_BROKER=" + kafka.addr
+
+	agent := newCollector(t, "agent.yaml", map[string]any{
+		"exporters": map[string]any{"kafka": map[string]any{"producer": map[string]any{"allow_auto_topic_creation": true}}},
+	})
+	agent.env = append(agent.env, address)
+	agent.start()
+	// The topics are made by the first message of each.
+	first := newCall("first", "a question")
+	_, err := agent.client().SendRetrying(t.Context(), traces(first), otlpclient.GRPC)
+	require.NoError(t, err)
+	payload, err := otlpclient.ReadFile(filepath.Join(capturesDir(t), logCapture(t)))
+	require.NoError(t, err)
+	_, err = agent.client().SendRetrying(t.Context(), payload, otlpclient.HTTPProtobuf)
+	require.NoError(t, err)
+
+	var centrals []*elastic
+	for range 2 {
+		c := newElastic(t, "central.yaml", server.URL, prefix, map[string]any{
+			"receivers": map[string]any{"kafka": map[string]any{"session_timeout": "6s", "heartbeat_interval": "1s"}},
+		})
+		c.withoutOTLP()
+		c.env = append(c.env, address)
+		c.start()
+		centrals = append(centrals, c)
+	}
+
+	l := &load{acked: map[string]int{first.id(): 1}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	phase := func(name string, act func()) {
+		runCtx, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		client, err := otlpclient.New(agent.httpAddr, agent.grpcAddr)
+		require.NoError(t, err)
+		go func() {
+			defer close(done)
+			l.run(runCtx, client, 1)
+		}()
+		time.Sleep(time.Duration(500+rand.IntN(1000)) * time.Millisecond)
+		act()
+		time.Sleep(1500 * time.Millisecond)
+		stop()
+		<-done
+		require.NoError(t, client.Close())
+		require.Empty(t, l.refused, "requests were refused for good: %v", l.refused)
+		t.Logf("%s: %d calls acknowledged so far, %d requests to send again", name, len(l.acked), len(l.pending))
+	}
+	phase("all up", func() {})
+	phase("one central collector killed", func() { centrals[0].kill() })
+	phase("it is back, and the other killed", func() { centrals[0].start(); centrals[1].kill() })
+	phase("the broker killed and back", func() { kafka.kill(); time.Sleep(time.Second); kafka.start(); centrals[1].start() })
+	phase("Elasticsearch killed and back", func() { server.Kill(t); time.Sleep(time.Second); server.Restart(t) })
+	phase("the agent killed", func() { agent.kill() })
+	agent.start()
+	l.drain(t, agent.client())
+
+	spans := func() map[string]int {
+		got := map[string]int{}
+		var after any
+		for {
+			body := map[string]any{
+				"size": 5000, "_source": []string{"trace_id", "span_id"}, "sort": []any{map[string]any{"event_id": "asc"}},
+				"query": map[string]any{"term": map[string]any{"kind": "interaction"}},
+			}
+			if after != nil {
+				body["search_after"] = after
+			}
+			var answer struct {
+				Hits struct {
+					Hits []struct {
+						Source struct {
+							TraceID string `json:"trace_id"`
+							SpanID  string `json:"span_id"`
+						} `json:"_source"`
+						Sort json.RawMessage `json:"sort"`
+					} `json:"hits"`
+				} `json:"hits"`
+			}
+			server.Do(t, http.MethodPost, "/"+prefix+"-*/_search", body, &answer)
+			for _, h := range answer.Hits.Hits {
+				got[h.Source.TraceID+":"+h.Source.SpanID]++
+				after = h.Sort
+			}
+			if len(answer.Hits.Hits) < 5000 {
+				return got
+			}
+		}
+	}
+	var got map[string]int
+	require.Eventually(t, func() bool {
+		got = spans()
+		for id := range l.acked {
+			if got[id] == 0 {
+				return false
+			}
+		}
+		return true
+	}, 3*time.Minute, time.Second, "not all that was acknowledged came into the index")
+	for id, n := range got {
+		require.Equal(t, 1, n, "call %s is in the index %d times", id, n)
+	}
+	t.Logf("%d calls acknowledged, each once in the index", len(l.acked))
+
+	for _, c := range centrals {
+		c.awaitCaughtUp(followTimeout)
+		c.stop()
+	}
+	agent.stop()
+	streams := [][]string{streamsOf(t, centrals[0]), streamsOf(t, centrals[1])}
+	require.NotEmpty(t, streams[0])
+	require.NotEmpty(t, streams[1])
+	for i, c := range centrals {
+		args := []string{"verify", "--index"}
+		for _, s := range streams[1-i] {
+			args = append(args, "--elsewhere="+s)
+		}
+		result := c.cli(args...)
+		require.Zero(t, result.code, "%s", result)
+		require.Contains(t, result.stdout, "index         holds")
+	}
+}
+
+// logCapture is a capture of log events.
+func logCapture(t *testing.T) string {
+	t.Helper()
+	for _, e := range expectations(t) {
+		for _, in := range e.Inputs {
+			if in.Signal == "logs" {
+				return in.File
+			}
+		}
+	}
+	t.Fatal("no capture of logs")
+	return ""
+}
+
+func streamsOf(t *testing.T, c *elastic) []string {
+	t.Helper()
+	r, err := ledger.OpenReader(filepath.Join(c.data, "ledger"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close()) }()
+	streams, err := r.Streams()
+	require.NoError(t, err)
+	return streams
+}
+
+// withoutOTLP takes the receiver out of the test's ports that the configuration
+// does not have.
+func (c *elastic) withoutOTLP() {
+	c.t.Helper()
+	ports := c.configs[1]
+	text, err := os.ReadFile(ports)
+	require.NoError(c.t, err)
+	lines := strings.Split(string(text), "\n")
+	i := slices.Index(lines, "receivers:")
+	require.GreaterOrEqual(c.t, i, 0)
+	end := i + 1
+	for end < len(lines) && strings.HasPrefix(lines[end], " ") {
+		end++
+	}
+	require.NoError(c.t, os.WriteFile(ports, []byte(strings.Join(slices.Delete(lines, i, end), "\n")), 0o600))
+}

@@ -404,6 +404,9 @@ func (s *scanner) inspect() {
 		s.part.flag(f)
 	}
 	s.part.truncated = s.part.truncated || in.Truncated
+	if s.seg.Origin != Output && repeats(s.text) {
+		s.part.flag(FlagContextOverflow)
+	}
 }
 
 func (p *partResult) flag(f string) {

@@ -16,6 +16,7 @@ package detect
 import (
 	"fmt"
 	"hash/maphash"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -156,6 +157,12 @@ type Config struct {
 	CacheBytes int
 	// NoInjection leaves the search for prompt injection and obfuscation out.
 	NoInjection bool
+	// Windows are context windows of models, the first that matches counts; nil is
+	// DefaultWindows.
+	Windows []ModelWindow
+	// Baselines remembers how long the prompts of each application are; nil
+	// compares them with nothing. A [Watcher] makes one and keeps it.
+	Baselines *Baselines
 }
 
 // Bounds of a Config.
@@ -171,21 +178,23 @@ type Engine struct {
 	pre   *prefilter
 	roles []role // of each keyword
 	// around finds the words of context, only near what needs them.
-	around   *prefilter
-	contexts []bitset // of each word, the groups it is in
-	numbers  [maxDigits + 1][]*Rule
-	tokens   [kindsOfToken][maxToken + 1][]tokenRule
-	runs     []*Rule     // tried at numbers, at most maxRuns
-	beside   [256]uint32 // the runs that a byte right before or after a number asks for
-	ats      []*Rule
-	taxonomy *taxonomy
-	hashes   *hashList
-	inject   bool
-	maxBytes int
-	cache    *cache
-	pool     sync.Pool
-	seed     maphash.Seed
-	files    []string // that rules came from, apart from the embedded ones
+	around    *prefilter
+	contexts  []bitset // of each word, the groups it is in
+	numbers   [maxDigits + 1][]*Rule
+	tokens    [kindsOfToken][maxToken + 1][]tokenRule
+	runs      []*Rule     // tried at numbers, at most maxRuns
+	beside    [256]uint32 // the runs that a byte right before or after a number asks for
+	ats       []*Rule
+	taxonomy  *taxonomy
+	hashes    *hashList
+	inject    bool
+	windows   []ModelWindow
+	baselines *Baselines
+	maxBytes  int
+	cache     *cache
+	pool      sync.Pool
+	seed      maphash.Seed
+	files     []string // that rules came from, apart from the embedded ones
 }
 
 // role is what a keyword is for.
@@ -226,6 +235,15 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{rules: set.rules, inject: !cfg.NoInjection, maxBytes: cfg.MaxBytes, hashes: set.hashes, seed: maphash.MakeSeed(), files: set.files}
 	if e.maxBytes <= 0 {
 		e.maxBytes = DefaultMaxBytes
+	}
+	e.windows, e.baselines = cfg.Windows, cfg.Baselines
+	if e.windows == nil {
+		e.windows = DefaultWindows
+	}
+	for _, w := range e.windows {
+		if _, err := path.Match(w.Match, ""); err != nil || w.Tokens <= 0 {
+			return nil, fmt.Errorf("context window of %q: %d tokens: not a pattern and a number above 0", w.Match, w.Tokens)
+		}
 	}
 	switch {
 	case cfg.CacheBytes == 0:
@@ -370,6 +388,12 @@ func (e *Engine) Scan(segs []Segment, sc Scope, opt Options) Result {
 	}
 	if res.Truncated {
 		flags = append(flags, FlagTruncated)
+	}
+	if e.overflows(segs, sc) {
+		flags = append(flags, FlagContextOverflow)
+	}
+	if leaks(segs) {
+		flags = append(flags, FlagPromptLeak)
 	}
 	res.Level, res.Basis, res.Detections = e.taxonomy.judge(e.rules, facts, sc)
 	for i := range res.Detections {

@@ -50,6 +50,8 @@ type scanner struct {
 	numbersDone int
 	// phoneDone is where the last telephone number ends.
 	phoneDone int
+	// phonesParsed is how many were looked up, see maxParsed.
+	phonesParsed int
 	ahits     []injection.Hit
 	chunks    [maxChunks]chunk
 	// digits, groups and number are those of token.
@@ -79,7 +81,7 @@ func (s *scanner) scan(seg Segment) *partResult {
 	s.text, s.seg = seg.Text, seg
 	s.hits, s.found = s.hits[:0], s.found[:0]
 	s.part = &partResult{}
-	s.numbersDone, s.phoneDone = 0, 0
+	s.numbersDone, s.phoneDone, s.phonesParsed = 0, 0, 0
 	s.sig.numbers, s.sig.ats = s.sig.numbers[:0], s.sig.ats[:0]
 	s.ahits = s.ahits[:0]
 	s.places.Reset()
@@ -404,6 +406,9 @@ func (s *scanner) inspect() {
 		s.part.flag(f)
 	}
 	s.part.truncated = s.part.truncated || in.Truncated
+	if s.seg.Origin != Output && repeats(s.text) {
+		s.part.flag(FlagContextOverflow)
+	}
 }
 
 func (p *partResult) flag(f string) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nyaruka/phonenumbers"
 )
 
 // Matchers for data that are told by words and separators more than by digits.
@@ -240,6 +242,17 @@ var callingCodes = map[string][2]int{
 	"993": {8, 8}, "994": {9, 9}, "995": {9, 9}, "996": {9, 9}, "998": {9, 9},
 }
 
+// maxParsed bounds the telephone numbers of one text that the library judges: it
+// takes microseconds for each. More of them are judged by their length.
+const maxParsed = 256
+
+// validPhone says whether a number with its country code is one that is given
+// out, by the rules of libphonenumber.
+func validPhone(digits string) bool {
+	n, err := phonenumbers.Parse("+"+digits, "")
+	return err == nil && phonenumbers.IsValidNumber(n)
+}
+
 // phone is a telephone number: with a country code and that country's length,
 // in the form of the North American plan, with a trunk 0 in groups, or
 // anything of a plausible length next to a word that says so.
@@ -310,6 +323,15 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			n += sizes[k]
 		}
 		c, ok := phoneForm(string(d[:n]), sizes[:g], plus, paren, seps['/'] || seps['.'], seps['-'])
+		if ok && plus && s.phonesParsed < maxParsed {
+			s.phonesParsed++
+			switch valid := validPhone(string(d[:n])); {
+			case valid:
+				c = High
+			case c == High:
+				c = Medium // of the right length, but not given out
+			}
+		}
 		if ok && (c > conf || best == 0) {
 			best, conf, b = g, c, ends[g-1]
 			if conf > None {

@@ -29,6 +29,9 @@ func NewWatcher(cfg Config, interval time.Duration, loaded func(*Engine, error))
 	if loaded == nil {
 		loaded = func(*Engine, error) {}
 	}
+	if cfg.Baselines == nil {
+		cfg.Baselines = NewBaselines(0)
+	}
 	w := &Watcher{cfg: cfg, interval: max(interval, minInterval), loaded: loaded}
 	e, err := New(cfg)
 	if err != nil {

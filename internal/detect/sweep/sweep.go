@@ -13,7 +13,10 @@
 // the reference in tests, by portable code.
 package sweep
 
-import "unsafe"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // Size is the number of bytes that a Block tells of.
 const Size = 64
@@ -148,23 +151,32 @@ var classOf = func() (t [256]uint8) {
 // portable is blocks in plain Go: data has ahead bytes beyond the last block.
 func portable(dst []Block, data []byte, table *Table) {
 	for k := range dst {
-		b := &dst[k]
-		*b = Block{}
+		var b Block
 		in := (*[Size + ahead]byte)(data[k*Size:])
-		gram := Fold(uint32(in[0])<<8 | uint32(in[1])<<16 | uint32(in[2])<<24)
-		for i := range Size {
-			c := uint64(classOf[in[i]])
-			b.Digit |= c & 1 << i
-			b.Letter |= c >> 1 & 1 << i
-			b.High |= c >> 2 & 1 << i
-			b.At |= c >> 3 & 1 << i
-			b.Escape |= c >> 4 & 1 << i
-			b.Extra |= c >> 5 & 1 << i
-			b.Dot |= c >> 6 & 1 << i
-			gram = gram>>8 | (uint32(in[i+3])|0x20)<<24
-			if table[Hash(gram)>>(32-tableBits)] != 0 {
-				b.Gram |= 1 << i
+		for i := 0; i < Size; i += 8 {
+			c := uint64(classOf[in[i]]) | uint64(classOf[in[i+1]])<<8 | uint64(classOf[in[i+2]])<<16 | uint64(classOf[in[i+3]])<<24 |
+				uint64(classOf[in[i+4]])<<32 | uint64(classOf[in[i+5]])<<40 | uint64(classOf[in[i+6]])<<48 | uint64(classOf[in[i+7]])<<56
+			b.Digit |= gather(c) << i
+			b.Letter |= gather(c>>1) << i
+			b.High |= gather(c>>2) << i
+			b.At |= gather(c>>3) << i
+			b.Escape |= gather(c>>4) << i
+			b.Extra |= gather(c>>5) << i
+			b.Dot |= gather(c>>6) << i
+			low := binary.LittleEndian.Uint64(in[i:]) | 0x2020202020202020
+			high := low>>32 | (uint64(binary.LittleEndian.Uint32(in[i+8:]))|0x20202020)<<32
+			for n := range 4 {
+				if table[Hash(uint32(low>>(8*n)))>>(32-tableBits)] != 0 {
+					b.Gram |= 1 << (i + n)
+				}
+				if table[Hash(uint32(high>>(8*n)))>>(32-tableBits)] != 0 {
+					b.Gram |= 1 << (i + n + 4)
+				}
 			}
 		}
+		dst[k] = b
 	}
 }
+
+// gather is the lowest bits of eight bytes, that of the first byte lowest.
+func gather(x uint64) uint64 { return x & 0x0101010101010101 * 0x0102040810204080 >> 56 }

@@ -56,8 +56,10 @@ func normalizeMessages(messages []Message, defaultRole string, gap *bool) []Mess
 		if len(m.Parts) == 0 {
 			continue
 		}
-		split = split || !isWhole(*m)
-		messages[n] = *m
+		split = split || !isWhole(m)
+		if n < i {
+			messages[n] = *m
+		}
 		n++
 	}
 	clear(messages[n:])
@@ -73,7 +75,7 @@ func normalizeMessages(messages []Message, defaultRole string, gap *bool) []Mess
 }
 
 // isWhole reports whether a message has either one tool result and nothing else, or none.
-func isWhole(m Message) bool {
+func isWhole(m *Message) bool {
 	for i := range m.Parts {
 		if m.Parts[i].Type == PartToolCallResponse {
 			return m.Role == RoleTool && len(m.Parts) == 1
@@ -85,7 +87,7 @@ func isWhole(m Message) bool {
 // appendSplit appends m, with each tool result as a message of its own. The finish
 // reason stays with the last of the messages made.
 func appendSplit(out []Message, m Message) []Message {
-	if isWhole(m) {
+	if isWhole(&m) {
 		return append(out, m)
 	}
 	from := 0

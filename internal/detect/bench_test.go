@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claudeaudit/claudeaudit/internal/cputime"
 )
 
 // prose is text without data, as prompts are: questions, an explanation, code.
@@ -99,7 +101,7 @@ func BenchmarkScan(b *testing.B) {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
 			text := texts[name]
 			b.Run(e.name+"/"+name, func(b *testing.B) {
-				sha := fastest(50, func() { sha256.Sum256([]byte(text)) })
+				sha := cputime.Of(50, func() { sha256.Sum256([]byte(text)) })
 				b.SetBytes(int64(len(text)))
 				b.ReportAllocs()
 				least := time.Duration(1 << 62)

@@ -97,17 +97,18 @@ func setRecord(r *audit.Record, id uuid.UUID, in *Item, signal string) {
 		r.Source.Events = []string{in.EventName}
 	}
 	if !in.TraceID.IsEmpty() && !(signal == SignalLog && isClaudeCode(in)) {
-		r.TraceID = in.TraceID.String()
 		span, parent := in.SpanID, in.ParentSpanID
 		if in.OfParent {
 			span, parent = in.ParentSpanID, pcommon.SpanID{}
 			r.Source.Spans = []string{in.TraceID.String() + ":" + in.SpanID.String()}
 		}
+		ids := hexOf(in.TraceID, span, parent)
+		r.TraceID = ids[:hexTrace]
 		if !span.IsEmpty() {
-			r.SpanID = span.String()
+			r.SpanID = ids[hexTrace : hexTrace+hexSpan]
 		}
 		if !parent.IsEmpty() {
-			r.Source.ParentSpanID = parent.String()
+			r.Source.ParentSpanID = ids[hexTrace+hexSpan:]
 		}
 	}
 	for _, u := range in.Unparsed {
@@ -167,7 +168,25 @@ func recordDigest(r *audit.Record) string {
 	return hexDigest(sum[:])
 }
 
-func hexDigest(sum []byte) string { return hex.EncodeToString(sum[:16]) }
+func hexDigest(sum []byte) string {
+	var text [32]byte
+	hex.Encode(text[:], sum[:16])
+	return string(text[:])
+}
+
+const (
+	hexTrace = 2 * len(pcommon.TraceID{})
+	hexSpan  = 2 * len(pcommon.SpanID{})
+)
+
+// hexOf is the ids in hexadecimal digits, one after the other.
+func hexOf(trace pcommon.TraceID, span, parent pcommon.SpanID) string {
+	var text [hexTrace + 2*hexSpan]byte
+	hex.Encode(text[:], trace[:])
+	hex.Encode(text[hexTrace:], span[:])
+	hex.Encode(text[hexTrace+hexSpan:], parent[:])
+	return string(text[:])
+}
 
 func digest(in *Item) [16]byte {
 	signal := SignalLog

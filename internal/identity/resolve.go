@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -44,6 +45,20 @@ type Result struct {
 	Observations []Observation
 }
 
+var results = sync.Pool{New: func() any { return new(Result) }}
+
+// maxKept is how many observations an idle result has room for.
+const maxKept = 1024
+
+// Release gives the result's memory back; it is not to be used after that.
+func (r *Result) Release() {
+	if cap(r.Observations) > maxKept || cap(r.EventIDs) > maxKept {
+		return
+	}
+	clear(r.Observations)
+	results.Put(&Result{EventIDs: r.EventIDs[:0], Observations: r.Observations[:0]})
+}
+
 // Resolve finds the calls of the items of one export request, in the order in
 // which they stand in it, and makes the observations. The items stay the
 // caller's, and so does the memory of their content; texts may be kept until their
@@ -52,7 +67,9 @@ func (w *Window) Resolve(items []Item, signal string) Result {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.begin()
-	b := batch{w: w, items: items, signal: signal, res: Result{EventIDs: make([]uuid.UUID, len(items))}}
+	b := batch{w: w, items: items, signal: signal, res: *results.Get().(*Result)}
+	b.res.EventIDs = slices.Grow(b.res.EventIDs, len(items))[:len(items)]
+	clear(b.res.EventIDs)
 	w.expire()
 	if signal == SignalSpan {
 		for i := range items {
@@ -166,7 +183,7 @@ func (b *batch) retell(id uuid.UUID, in *Item, carrier int) *Observation {
 // in and the ancestors of its span name. It stays where it is until the next
 // one is added: it is large, and made in its place.
 func (b *batch) observe(id uuid.UUID, in *Item, content Encoded, carrier int, ctx *context) *Observation {
-	if b.res.Observations == nil {
+	if len(b.res.Observations) == 0 {
 		// As a rule one of each item that isn't around a call.
 		n := 0
 		for i := range b.items {
@@ -174,7 +191,7 @@ func (b *batch) observe(id uuid.UUID, in *Item, content Encoded, carrier int, ct
 				n++
 			}
 		}
-		b.res.Observations = make([]Observation, 0, n)
+		b.res.Observations = slices.Grow(b.res.Observations, n)
 	}
 	b.res.Observations = append(b.res.Observations, Observation{Content: content, Conversation: in.Content, Carrier: carrier})
 	o := &b.res.Observations[len(b.res.Observations)-1]

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -439,16 +440,20 @@ func unescape(raw string) string {
 }
 
 func appendUnescaped(dst []byte, raw string) []byte {
-	i := 0
+	dst = slices.Grow(dst, len(raw))
 	for {
-		end, _ := run(raw, i)
-		dst = append(dst, raw[i:end]...)
-		if end == len(raw) {
-			return dst
+		i := strings.IndexByte(raw, '\\')
+		if i < 0 {
+			return append(dst, raw...)
 		}
-		r, width, _ := readEscape(raw[end:])
-		dst = utf8.AppendRune(dst, r)
-		i = end + width
+		dst = append(dst, raw[:i]...)
+		raw = raw[i:]
+		if c := unescapes[raw[1]]; c != 0 {
+			dst, raw = append(dst, c), raw[2:]
+			continue
+		}
+		r, width, _ := readEscape(raw)
+		dst, raw = utf8.AppendRune(dst, r), raw[width:]
 	}
 }
 

@@ -75,6 +75,9 @@ var addressKeys = map[string]bool{"client.address": true, "net.peer.ip": true, "
 // maskCaller removes from a call's span or log record what the record has
 // masked: another exporter of the pipeline must not undo it.
 func (m *masker) maskCaller(attrs pcommon.Map) {
+	if m.user == nil && m.how == pseudonym.MaskFull {
+		return
+	}
 	attrs.RemoveIf(func(k string, _ pcommon.Value) bool {
 		return m.user != nil && callerKeys[k] || m.how != pseudonym.MaskFull && addressKeys[k]
 	})

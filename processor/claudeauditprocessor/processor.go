@@ -219,6 +219,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 		}
 	}
 	res, refs := p.window.Resolve(req.items, identity.SignalSpan), req.spans
+	defer res.Release()
 	found, err := p.detector.ask(ctx, res.Observations)
 	if err != nil {
 		return td, err
@@ -247,6 +248,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 		e.SetTimestamp(ref.span.EndTimestamp())
 		p.recordBeside(ctx, o, at(found, i), e.Attributes())
 	}
+	p.count(ctx, res.Observations)
 	return td, nil
 }
 
@@ -289,6 +291,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		}
 	}
 	res, refs := p.window.Resolve(req.items, identity.SignalLog), req.logs
+	defer res.Release()
 	found, err := p.detector.ask(ctx, res.Observations)
 	if err != nil {
 		return ld, err
@@ -321,6 +324,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		rec.SetTimestamp(pcommon.NewTimestampFromTime(o.Record.Timestamp))
 		p.recordBeside(ctx, o, at(found, i), rec.Attributes())
 	}
+	p.count(ctx, res.Observations)
 	return ld, nil
 }
 
@@ -365,7 +369,7 @@ func record[K any](ctx context.Context, p *auditProcessor, cs *conditions[K], c 
 			p.logger.Debug("condition could not be evaluated", zap.Error(err))
 		}
 	}
-	p.finish(ctx, o)
+	p.finish(&o.Record)
 	p.put(o, attrs, cs.any())
 }
 
@@ -375,7 +379,7 @@ func (p *auditProcessor) recordBeside(ctx context.Context, o *identity.Observati
 	if level, basis := p.detector.find(ctx, o, external); basis != basisApplication {
 		raise(&o.Record, level, basis)
 	}
-	p.finish(ctx, o)
+	p.finish(&o.Record)
 	p.put(o, attrs, false)
 }
 
@@ -393,16 +397,33 @@ var (
 )
 
 // finish masks the caller and completes the record.
-func (p *auditProcessor) finish(ctx context.Context, o *identity.Observation) {
-	p.pseudo.mask(&o.Record)
-	o.Record.Complete()
-	kind := kindActivity
-	if o.Record.Kind == audit.KindInteraction {
-		kind = kindInteraction
+func (p *auditProcessor) finish(r *audit.Record) {
+	p.pseudo.mask(r)
+	r.Complete()
+}
+
+// count counts the finished observations of a request.
+func (p *auditProcessor) count(ctx context.Context, observations []identity.Observation) {
+	var interactions, activities, unparsed int64
+	for i := range observations {
+		r := &observations[i].Record
+		if r.Kind == audit.KindInteraction {
+			interactions++
+		} else {
+			activities++
+		}
+		if len(r.Unparsed) > 0 {
+			unparsed++
+		}
 	}
-	p.tb.ProcessorObservations.Add(ctx, 1, kind)
-	if len(o.Record.Unparsed) > 0 {
-		p.tb.ProcessorUnparsed.Add(ctx, 1)
+	if interactions > 0 {
+		p.tb.ProcessorObservations.Add(ctx, interactions, kindInteraction)
+	}
+	if activities > 0 {
+		p.tb.ProcessorObservations.Add(ctx, activities, kindActivity)
+	}
+	if unparsed > 0 {
+		p.tb.ProcessorUnparsed.Add(ctx, unparsed)
 	}
 }
 

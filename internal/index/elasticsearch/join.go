@@ -61,7 +61,7 @@ func (t *taking) join(ctx context.Context) error {
 			return err
 		}
 		for _, e := range double {
-			if err := t.s.one(ctx, uuid.MustParse(e)); err != nil {
+			if err := t.joins.one(ctx, uuid.MustParse(e)); err != nil {
 				return err
 			}
 		}
@@ -97,8 +97,9 @@ func (s *Store) doubles(ctx context.Context, indices []string, field string, val
 }
 
 // one makes one document of the copies of an event that two writers wrote on
-// different days.
-func (s *Store) one(ctx context.Context, event uuid.UUID) error {
+// different days. What the copies were joined by before is noted.
+func (j *joins) one(ctx context.Context, event uuid.UUID) error {
+	s := j.s
 	for range maxRounds {
 		places, err := s.searchEvents(ctx, []string{event.String()})
 		if err != nil {
@@ -119,9 +120,13 @@ func (s *Store) one(ctx context.Context, event uuid.UUID) error {
 			return nil
 		}
 		c := &changes{}
-		c.settle(s.names, gather(event, copies, nil), copies)
+		d := gather(event, copies, nil)
+		c.settle(s.names, d, copies)
 		if c.empty() {
 			return nil
+		}
+		if err := j.note(ctx, rejoin(&d, copies)...); err != nil {
+			return err
 		}
 		if err := s.carryOut(ctx, c); err != nil {
 			return err
@@ -131,6 +136,19 @@ func (s *Store) one(ctx context.Context, event uuid.UUID) error {
 		}
 	}
 	return errBusy
+}
+
+// rejoin are the response ids whose documents have to be looked at when a
+// document takes the place of its copies: that they had, or are joined by.
+func rejoin(d *document, copies []found) []string {
+	var out []string
+	after := d.response()
+	for _, cp := range copies {
+		if before := cp.doc.response(); before != after || cp.doc.role == parked || cp.doc.joined() {
+			out = append(out, before, after)
+		}
+	}
+	return out
 }
 
 func readable(copies []found) []found {

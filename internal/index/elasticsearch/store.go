@@ -463,8 +463,8 @@ func (t *taking) putEvents(ctx context.Context, work []*pending) error {
 		c := &changes{}
 		var responses []string
 		for _, w := range work {
-			taken, rejoin := t.plan(w, found[w.event], c)
-			responses = append(responses, rejoin...)
+			taken, again := t.plan(w, found[w.event], c)
+			responses = append(responses, again...)
 			if !taken {
 				t.mu.Lock()
 				t.expired += len(w.entries)
@@ -514,9 +514,9 @@ func daysOf(entries []index.Parsed) []time.Time {
 }
 
 // plan says what to write for an event. taken is false when the event is too old
-// to be taken. rejoin are the response ids whose documents have to be looked at
+// to be taken. again are the response ids whose documents have to be looked at
 // because this one had it, or is joined with others.
-func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, rejoin []string) {
+func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again []string) {
 	var d document
 	if len(copies) == 0 {
 		d = newDocument(w.event, slices.Clone(w.entries))
@@ -527,13 +527,8 @@ func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, rejoi
 		d = gather(w.event, copies, w.entries)
 	}
 	w.response, w.day = d.response(), dayOf(d.record.Timestamp)
-	for _, cp := range copies {
-		if before := cp.doc.response(); before != w.response || cp.doc.role == parked || cp.doc.joined() {
-			rejoin = append(rejoin, before, w.response)
-		}
-	}
 	c.settle(t.s.names, d, copies)
-	return true, rejoin
+	return true, rejoin(&d, copies)
 }
 
 // found is a document that is there.

@@ -101,8 +101,8 @@ func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 		n := rnd.IntN(entries / 3)
 		l.Append(streams[rnd.IntN(len(streams))], indextest.Record(n, func(r *audit.Record) {
 			r.Timestamp = indextest.Day.Add(time.Duration(n%7-3) * time.Second)
-			if rnd.IntN(8) == 0 { // now and then on another day than before
-				r.Timestamp = r.Timestamp.AddDate(0, 0, rnd.IntN(2))
+			if rnd.IntN(8) == 0 { // now and then on the other side of midnight
+				r.Timestamp = indextest.Day.Add(time.Duration(rnd.IntN(7)-3) * time.Second)
 				r.Source.Rank = 1 + rnd.IntN(3)
 			}
 			switch rnd.IntN(3) {

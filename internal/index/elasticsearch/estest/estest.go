@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -166,13 +167,20 @@ func installed() bool {
 	return err == nil && len(found) > 0
 }
 
+// freePort finds a port below those that the system gives to clients: while a
+// server is away, a client that tries to reach it from its very port would reach
+// itself and keep the port.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var last error
+	for range 100 {
+		port := strconv.Itoa(20_000 + mathrand.IntN(12_000))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		last = err
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, errors.Join(err, l.Close())
+	return "", last
 }
 
 func (s *Server) launch(args ...string) error {
@@ -215,13 +223,13 @@ func (s *Server) Kill(tb testing.TB) {
 	if err != nil {
 		tb.Fatalf("killing Elasticsearch: %v", err)
 	}
+	// The last of its threads lets the port go, which is after the first is dead.
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if p.Signal(syscall.Signal(0)) != nil {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", s.port), time.Second)
+		if err != nil {
 			return
 		}
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid)); err == nil && bytes.Contains(b, []byte(") Z ")) {
-			return // dead, and nobody has asked how
-		}
+		_ = conn.Close() // only to see whether somebody is there
 	}
 	tb.Fatal("Elasticsearch lives after it was killed")
 }

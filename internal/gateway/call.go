@@ -44,6 +44,9 @@ type call struct {
 	// completeness is that of the prompt.
 	completeness genai.Completeness
 	unparsed     []genai.Unparsed
+	// asked is what the policy was asked about; nil when there is none.
+	asked    *Call
+	decision Decision
 
 	// What became of it.
 	status    int
@@ -61,6 +64,11 @@ func (c *call) serve() {
 	}
 	defer c.release()
 	if err := c.parse(); err != nil {
+		c.refuse(err)
+		return
+	}
+	if err := c.decide(); err != nil {
+		g.set.Metrics.Blocked(c.decision.Rule)
 		c.refuse(err)
 		return
 	}
@@ -262,7 +270,12 @@ func (c *call) refuse(e *apiError) {
 	it.End = g.set.Now()
 	it.ErrorType, it.ErrorTypeExact = e.kind, true
 	it.Gateway.HTTPStatus = number(int64(e.status))
-	it.Gateway.PolicyReason = c.detail
+	if c.asked != nil && severity[c.decision.Action] >= severity[Block] && !c.decision.Shadow {
+		it.Gateway.Ended, it.ErrorType = audit.EndedPolicy, "policy_"+string(c.decision.Action)
+		it.ErrorTypeExact = false
+	} else {
+		it.Gateway.PolicyReason = c.detail
+	}
 	c.release()
 	e.write(c.w, c.op.surface, c.id.String())
 	g.outcome(c, it)
@@ -296,7 +309,7 @@ func (c *call) outcome(status, ended, errorType string) *genai.Interaction {
 
 // identified is what every telling of the call has.
 func (c *call) identified() *genai.Interaction {
-	return &genai.Interaction{
+	it := &genai.Interaction{
 		Start: c.start, Operation: c.op.name, Provider: provider(c.op.surface), RequestModel: c.op.model,
 		Who: c.who.Who, TraceID: c.who.trace, ParentSpanID: c.who.span,
 		Gateway: &genai.Gateway{
@@ -304,6 +317,14 @@ func (c *call) identified() *genai.Interaction {
 			Surface: string(c.op.surface), RequestSHA256: c.sha, ClientKey: c.who.key,
 		},
 	}
+	if c.asked != nil {
+		d := &c.decision
+		it.Gateway.PolicyDecision, it.Gateway.PolicyRule, it.Gateway.PolicyReason = string(d.Action), d.Rule, d.Reason
+		if d.Shadow {
+			it.Gateway.PolicyDecision = "shadow:" + it.Gateway.PolicyDecision
+		}
+	}
+	return it
 }
 
 // provider is gen_ai.provider.name of a surface.

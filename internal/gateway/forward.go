@@ -276,6 +276,9 @@ func (c *call) end(ended string, a *answer) {
 		if it.RequestID == "" {
 			it.RequestID = a.info.RequestID
 		}
+		if c.asked != nil && it.PromptTokens != nil && it.CompletionTokens != nil {
+			c.g.set.Policy.Ended(c.asked, *it.PromptTokens+*it.CompletionTokens)
+		}
 		it.Content.Output = a.output
 		it.Content.Normalize()
 		it.ResponseCompleteness, it.Unparsed = a.completeness, a.unparsed

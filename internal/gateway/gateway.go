@@ -32,6 +32,8 @@ type Settings struct {
 	Upstreams map[Surface]*Upstream
 	Limits    Limits
 	Identity  Identity
+	// Policy decides what becomes of calls; nil forwards all that can be recorded.
+	Policy Policy
 	// Drain says that an answer is read to its end when its client has gone,
 	// rather than cancelled.
 	Drain   bool
@@ -73,6 +75,8 @@ type Metrics interface {
 	Closed(surface Surface, ended string)
 	// Refused counts requests that were not forwarded, by the type of the error that they got.
 	Refused(reason string)
+	// Blocked counts calls that a rule blocked.
+	Blocked(rule string)
 	// Recorded is told how long it took until a call was durably recorded before it was
 	// forwarded.
 	Recorded(time.Duration)
@@ -171,6 +175,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.who.Application, c.path = applicationPath(path)
 	}
 	op, known := operation{name: "refused", activity: true, surface: surfaceOf(c.path)}, false
+	if strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-") {
+		op.surface = Bedrock // whatever it asks for, it reads errors of AWS's shape
+	}
 	if plain {
 		if o, ok := route(r.Method, c.path); ok {
 			op, known = o, true

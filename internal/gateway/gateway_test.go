@@ -91,6 +91,7 @@ type noMetrics struct{}
 func (noMetrics) Opened()                {}
 func (noMetrics) Closed(Surface, string) {}
 func (noMetrics) Refused(string)         {}
+func (noMetrics) Blocked(string)         {}
 func (noMetrics) Recorded(time.Duration) {}
 func (noMetrics) Unrecorded(string)      {}
 

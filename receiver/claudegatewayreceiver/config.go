@@ -28,6 +28,8 @@ type Config struct {
 	Anonymous string `mapstructure:"anonymous"`
 	// Identity says by what it is known who calls.
 	Identity IdentityConfig `mapstructure:"identity"`
+	// Policy decides what becomes of calls.
+	Policy PolicyConfig `mapstructure:"policy"`
 	// Ledger is the directory of the audit_ledger exporter: calls that a crash left open
 	// are closed from it at the start. "" leaves them open.
 	Ledger string `mapstructure:"ledger"`
@@ -199,6 +201,7 @@ func createDefaultConfig() component.Config {
 		Server:     server,
 		Upstreams:  UpstreamsConfig{Anthropic: UpstreamConfig{Endpoint: "https://api.anthropic.com"}},
 		ClientGone: clientGoneCancel,
+		Policy:     PolicyConfig{Terminated: TerminatedConfig{Duration: 24 * time.Hour}},
 		Anonymous:  anonymousRefuse,
 		Identity: IdentityConfig{
 			Token: TokenConfig{Header: "X-Identity-Token", UserClaim: "sub"}, Certificate: certificateNone, SessionHeader: "X-Session-Id",
@@ -285,6 +288,7 @@ func (c *Config) Validate() error {
 	if id.TrustedProxies.UserHeader != "" && len(id.TrustedProxies.CIDRs) == 0 {
 		bad("identity::trusted_proxies::user_header", "must not be set without identity::trusted_proxies::cidrs")
 	}
+	errs = append(errs, c.Policy.check()...)
 	for _, n := range []struct {
 		key string
 		n   int64

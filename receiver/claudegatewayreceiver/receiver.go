@@ -64,6 +64,10 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return err
 	}
+	policy, err := r.cfg.Policy.policy()
+	if err != nil {
+		return fmt.Errorf("policy::%w", err)
+	}
 	l, t := &r.cfg.Limits, &r.cfg.Timeouts
 	r.gateway = gateway.New(gateway.Settings{
 		Name: r.set.ID.String(), Next: r.next, Upstreams: upstreams,
@@ -72,8 +76,8 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 			BodyTimeout: t.Body, HeaderTimeout: t.Header, IdleTimeout: t.Idle, WriteTimeout: t.Write,
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},
-		Identity: identity,
-		Drain:    r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
+		Identity: identity, Policy: policy,
+		Drain: r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
 		Report: func(err error) {
 			if err != nil {
 				r.set.Logger.Error("calls can't be recorded; they are refused", zap.Error(err))
@@ -153,6 +157,10 @@ func (m *metrics) Closed(surface gateway.Surface, ended string) {
 
 func (m *metrics) Refused(reason string) {
 	m.builder().GatewayRefused.Add(context.Background(), 1, metric.WithAttributes(attribute.String("error_type", reason)))
+}
+
+func (m *metrics) Blocked(rule string) {
+	m.builder().GatewayBlocked.Add(context.Background(), 1, metric.WithAttributes(attribute.String("rule", rule)))
 }
 
 func (m *metrics) Recorded(d time.Duration) {

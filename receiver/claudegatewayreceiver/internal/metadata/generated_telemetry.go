@@ -26,6 +26,7 @@ type TelemetryBuilder struct {
 	meter                 metric.Meter
 	mu                    sync.Mutex
 	registrations         []metric.Registration
+	GatewayBlocked        metric.Int64Counter
 	GatewayCalls          metric.Int64Counter
 	GatewayOpen           metric.Int64UpDownCounter
 	GatewayRecordDuration metric.Float64Histogram
@@ -62,6 +63,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.GatewayBlocked, err = builder.meter.Int64Counter(
+		"claudeaudit_gateway_blocked",
+		metric.WithDescription("Calls that a policy blocked, by the rule or budget. [Alpha]"),
+		metric.WithUnit("{calls}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.GatewayCalls, err = builder.meter.Int64Counter(
 		"claudeaudit_gateway_calls",
 		metric.WithDescription("Calls that were forwarded and have ended, by surface and by how they ended. [Alpha]"),

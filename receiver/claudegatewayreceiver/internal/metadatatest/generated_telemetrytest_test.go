@@ -19,11 +19,15 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	tb.GatewayBlocked.Add(context.Background(), 1)
 	tb.GatewayCalls.Add(context.Background(), 1)
 	tb.GatewayOpen.Add(context.Background(), 1)
 	tb.GatewayRecordDuration.Record(context.Background(), 1)
 	tb.GatewayRefused.Add(context.Background(), 1)
 	tb.GatewayUnrecorded.Add(context.Background(), 1)
+	AssertEqualGatewayBlocked(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualGatewayCalls(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())

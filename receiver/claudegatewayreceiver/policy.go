@@ -1,0 +1,143 @@
+package claudegatewayreceiver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/detect"
+	"github.com/claudeaudit/claudeaudit/internal/gateway"
+)
+
+// PolicyConfig decides what becomes of calls, before they are forwarded.
+type PolicyConfig struct {
+	// Shadow decides and records, and carries nothing out.
+	Shadow bool `mapstructure:"shadow"`
+	// Rules are looked at in turn; the severest of those that apply counts, and one that allows ends it.
+	Rules []RuleConfig `mapstructure:"rules"`
+	// Budgets bound what users and applications may use in a day, by UTC.
+	Budgets []BudgetConfig `mapstructure:"budgets"`
+	// RuleFiles are added to the built-in detection rules, as those of the claude_audit processor.
+	RuleFiles []string `mapstructure:"rule_files"`
+	// Terminated says where and for how long sessions are terminated.
+	Terminated TerminatedConfig `mapstructure:"terminated"`
+}
+
+// RuleConfig applies to calls that fit all of its conditions. An element of a list may end in *.
+type RuleConfig struct {
+	// Name is the flag that a record gets, as "policy.<name>", and what the record names.
+	Name string `mapstructure:"name"`
+	// Action is allow, flag, block or terminate.
+	Action string `mapstructure:"action"`
+	// Message is what the person sees whose call is blocked.
+	Message string `mapstructure:"message"`
+	// Applications, Users, Departments and Models of which one has to fit.
+	Applications []string `mapstructure:"applications"`
+	Users        []string `mapstructure:"users"`
+	Departments  []string `mapstructure:"departments"`
+	Models       []string `mapstructure:"models"`
+	// Unverified fits calls whose user isn't verified.
+	Unverified bool `mapstructure:"unverified"`
+	// Flags are detection flags or detected types of which one has to be found.
+	Flags []string `mapstructure:"flags"`
+	// Classification is the lowest class of data that has to be found.
+	Classification string `mapstructure:"classification"`
+}
+
+// BudgetConfig bounds what each user or application may use in a day.
+type BudgetConfig struct {
+	Name string `mapstructure:"name"`
+	// Per is user or application.
+	Per string `mapstructure:"per"`
+	// Calls and Tokens are the bounds; 0 is none.
+	Calls  int64 `mapstructure:"calls"`
+	Tokens int64 `mapstructure:"tokens"`
+}
+
+// TerminatedConfig keeps terminated sessions.
+type TerminatedConfig struct {
+	// Directory has a file for each; taking it away lifts the termination.
+	Directory string `mapstructure:"directory"`
+	// Duration is how long a session stays terminated; default 24h.
+	Duration time.Duration `mapstructure:"duration"`
+}
+
+var actions = []string{string(gateway.Allow), string(gateway.Flag), string(gateway.Block), string(gateway.Terminate)}
+
+func (c *PolicyConfig) check() []error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("policy::%s: %w", key, fmt.Errorf(format, args...)))
+	}
+	names := map[string]bool{}
+	name := func(key, name string) {
+		switch {
+		case name == "":
+			bad(key+"::name", "must be set")
+		case names[name]:
+			bad(key+"::name", "must be another than %q, which is there already", name)
+		}
+		names[name] = true
+	}
+	for i, r := range c.Rules {
+		key := fmt.Sprintf("rules[%d]", i)
+		name(key, r.Name)
+		if !slices.Contains(actions, r.Action) {
+			bad(key+"::action", "must be one of %s, is %q", strings.Join(actions, ", "), r.Action)
+		}
+		if r.Classification != "" && audit.ClassificationLevel(r.Classification) == 0 {
+			bad(key+"::classification", "must be one of %s, is %q", strings.Join(audit.Classifications, ", "), r.Classification)
+		}
+		if r.Action == string(gateway.Terminate) && c.Terminated.Directory == "" {
+			bad("terminated::directory", "must be set for a rule that terminates")
+		}
+	}
+	for i, b := range c.Budgets {
+		key := fmt.Sprintf("budgets[%d]", i)
+		name(key, b.Name)
+		if b.Per != "user" && b.Per != "application" {
+			bad(key+"::per", "must be user or application, is %q", b.Per)
+		}
+		if b.Calls < 0 || b.Tokens < 0 || b.Calls == 0 && b.Tokens == 0 {
+			bad(key, "must have calls or tokens, greater than 0")
+		}
+	}
+	if c.Terminated.Duration <= 0 {
+		bad("terminated::duration", "must be a positive duration such as 24h")
+	}
+	return errs
+}
+
+// policy is nil where nothing is to be decided.
+func (c *PolicyConfig) policy() (gateway.Policy, error) {
+	if len(c.Rules) == 0 && len(c.Budgets) == 0 {
+		return nil, nil
+	}
+	set := gateway.RulesSettings{Shadow: c.Shadow}
+	content := false
+	for _, r := range c.Rules {
+		content = content || len(r.Flags) > 0 || r.Classification != ""
+		set.Rules = append(set.Rules, gateway.Rule{
+			Name: r.Name, Action: gateway.Action(r.Action), Message: r.Message,
+			Applications: r.Applications, Users: r.Users, Departments: r.Departments, Models: r.Models,
+			Unverified: r.Unverified, Flags: r.Flags, Level: r.Classification,
+		})
+	}
+	for _, b := range c.Budgets {
+		set.Budgets = append(set.Budgets, gateway.Budget(b))
+	}
+	var err error
+	if content {
+		if set.Engine, err = detect.New(detect.Config{Files: c.RuleFiles}); err != nil {
+			return nil, fmt.Errorf("rule_files: %w", err)
+		}
+	}
+	if c.Terminated.Directory != "" {
+		if set.Terminated, err = gateway.NewTerminated(c.Terminated.Directory, c.Terminated.Duration); err != nil {
+			return nil, fmt.Errorf("terminated::directory: %w", err)
+		}
+	}
+	return gateway.NewRules(set), nil
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
+	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/claudeaudit/claudeaudit/internal/gateway"
 )
@@ -216,6 +219,50 @@ func createDefaultConfig() component.Config {
 			Record: 10 * time.Second, Drain: 10 * time.Second,
 		},
 	}
+}
+
+// Unmarshal refuses unknown keys, which the server's block, because its keys stand among ours, lets pass.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	if err := conf.Unmarshal(c, confmap.WithIgnoreUnused()); err != nil {
+		return err
+	}
+	known := keysOf(reflect.TypeFor[Config]())
+	var errs []error
+	for key := range conf.ToStringMap() {
+		if !known[key] {
+			errs = append(errs, fmt.Errorf("has invalid keys: %s", key))
+		}
+	}
+	for key, block := range map[string]any{
+		"upstreams": &c.Upstreams, "identity": &c.Identity, "policy": &c.Policy, "limits": &c.Limits, "timeouts": &c.Timeouts,
+	} {
+		if !conf.IsSet(key) {
+			continue
+		}
+		sub, err := conf.Sub(key)
+		if err == nil {
+			err = sub.Unmarshal(block)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// keysOf are the keys that a block has, those of blocks that stand among them too.
+func keysOf(t reflect.Type) map[string]bool {
+	keys := map[string]bool{}
+	for i := range t.NumField() {
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("mapstructure"), ",")
+		switch {
+		case strings.Contains(options, "squash"):
+			maps.Copy(keys, keysOf(t.Field(i).Type))
+		case name != "":
+			keys[name] = true
+		}
+	}
+	return keys
 }
 
 // Validate checks the keys. Each error has its key's whole path.

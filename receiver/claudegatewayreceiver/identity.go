@@ -63,7 +63,12 @@ func (c *Config) identity(ctx context.Context) (gateway.Identity, error) {
 func tokenVerifier(ctx context.Context, cfg *TokenConfig) gateway.TokenVerifier {
 	client := &http.Client{Timeout: 10 * time.Second}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), client), cfg.JWKSURL)
-	verifier := oidc.NewVerifier(cfg.Issuer, keys, &oidc.Config{ClientID: cfg.Audience})
+	verifier := oidc.NewVerifier(cfg.Issuer, keys, &oidc.Config{
+		ClientID: cfg.Audience,
+		SupportedSigningAlgs: []string{
+			oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
+		},
+	})
 	return func(ctx context.Context, token string) (gateway.Claims, error) {
 		verified, err := verifier.Verify(ctx, token)
 		if err != nil {

@@ -91,6 +91,9 @@ func Main(m *testing.M) int {
 // is required.
 func Shared(tb testing.TB) *Server {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("with -short no Elasticsearch is asked")
+	}
 	shared.once.Do(func() {
 		if url := os.Getenv(urlVariable); url != "" {
 			shared.server = &Server{URL: url}
@@ -105,6 +108,9 @@ func Shared(tb testing.TB) *Server {
 // Start starts a server for one test, which may kill it.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("with -short no Elasticsearch is started")
+	}
 	s, err := start(o)
 	giveUp(tb, err)
 	tb.Cleanup(func() {

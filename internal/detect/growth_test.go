@@ -73,8 +73,8 @@ func TestTimeIsLinear(t *testing.T) {
 		}
 		// what is measured on a machine with other work is measured again
 		ratio := 0.0
-		for range 4 {
-			a, b := fastest(2, scanOf(small)), fastest(1, scanOf(large))
+		for range 8 {
+			a, b := fastest(3, scanOf(small)), fastest(2, scanOf(large))
 			if ratio = float64(b) / float64(max(a, 50*time.Microsecond)); ratio < 4*1.6 {
 				break
 			}

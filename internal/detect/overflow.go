@@ -6,8 +6,6 @@ import (
 	"path"
 	"strings"
 	"sync"
-
-	"github.com/claudeaudit/claudeaudit/internal/detect/injection"
 )
 
 // FlagContextOverflow says that a prompt is abnormally long, against the model's
@@ -55,29 +53,34 @@ func (e *Engine) overflows(segs []Segment, sc Scope) bool {
 	return e.baselines.observe(sc.Application, tokens)
 }
 
-// Repetition is looked for in texts of some length, by whether pieces of it come
-// again soon.
+// Repetition is looked for in texts of some length: pieces of a text that hardly
+// says anything new come again soon after.
 const (
 	minRepetition = 16 << 10
-	probes        = 8
+	firstProbes   = 8
+	probes        = 40
 	probeBytes    = 24
 	probeReach    = 4 << 10
 )
 
-// repeats says whether a text hardly says anything new.
+// repeats says whether nearly every piece of a text comes again within the next
+// few kilobytes. An ordinary text is given up after the first pieces.
 func repeats(text string) bool {
 	if len(text) < minRepetition {
 		return false
 	}
-	again := 0
 	step := (len(text) - probeReach - probeBytes) / probes
+	missed := 0
 	for i := range probes {
-		at := i * step
-		if strings.Contains(text[at+probeBytes:at+probeBytes+probeReach], text[at:at+probeBytes]) {
-			again++
+		// the first pieces are from all over the text
+		at := i * (probes / firstProbes) % (probes - 1) * step
+		if !strings.Contains(text[at+probeBytes:at+probeBytes+probeReach], text[at:at+probeBytes]) {
+			if missed++; missed > probes/8 || i < firstProbes && missed > 2 {
+				return false
+			}
 		}
 	}
-	return again >= probes-1 && injection.Measure(text).Abnormal(0, 0)
+	return true
 }
 
 // Baselines remembers how long the prompts of each application are, so that one

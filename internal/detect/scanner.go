@@ -52,8 +52,8 @@ type scanner struct {
 	phoneDone int
 	// phonesParsed is how many were looked up, see maxParsed.
 	phonesParsed int
-	ahits     []injection.Hit
-	chunks    [maxChunks]chunk
+	ahits        []injection.Hit
+	chunks       [maxChunks]chunk
 	// digits, groups and number are those of token.
 	digits [maxDigits]byte
 	groups [maxGroups]uint8

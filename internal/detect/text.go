@@ -244,7 +244,7 @@ var callingCodes = map[string][2]int{
 
 // maxParsed bounds the telephone numbers of one text that the library judges: it
 // takes microseconds for each. More of them are judged by their length.
-const maxParsed = 256
+const maxParsed = 16
 
 // validPhone says whether a number with its country code is one that is given
 // out, by the rules of libphonenumber.

@@ -493,7 +493,8 @@ func hexValue(s string) (rune, bool) {
 // digits begins at a place, if it may be text.
 func runAt(text string, at int) string {
 	from := at
-	for n := 0; from > 0 && n < maxRun && inRun[text[from-1]]; n++ {
+	// many may begin in one unbroken run, so each looks back only a little
+	for n := 0; from > 0 && n < 4*minRun && inRun[text[from-1]]; n++ {
 		from--
 	}
 	switch {

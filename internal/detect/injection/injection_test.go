@@ -214,23 +214,6 @@ func TestModelExplains(t *testing.T) {
 	require.Len(t, classNames, bits.TrailingZeros64(uint64(cTail)), "a class without a name")
 }
 
-func TestMeasure(t *testing.T) {
-	flood := Measure(strings.Repeat("lorem ipsum dolor sit amet ", 4000))
-	require.Greater(t, flood.Repeat, 0.95)
-	require.True(t, flood.Abnormal(0, 0))
-	var b strings.Builder
-	for i := range 20000 {
-		fmt.Fprintf(&b, "word%d ", i*7919%104729)
-	}
-	honest := Measure(b.String())
-	require.Less(t, honest.Repeat, 0.1)
-	require.False(t, honest.Abnormal(1_000_000, 0.9))
-	require.True(t, honest.Abnormal(10_000, 0.9))
-	require.Greater(t, Measure(strings.Repeat("A", 1<<20)).Repeat, 0.95)
-	require.Zero(t, Measure("short short short").Repeat)
-	require.Equal(t, int64(3), Measure("四個字"[:9]).Tokens)
-}
-
 // Eight times the text may take eight times as long, with room for a busy
 // machine; quadratic work would take 64 times.
 func TestGrowthIsLinear(t *testing.T) {
@@ -271,7 +254,6 @@ func TestGrowthIsLinear(t *testing.T) {
 				return func() {
 					places.Sweep(text)
 					Inspect(text, hits, &places, User, Match)
-					Measure(text)
 				}
 			}
 			require.Less(t, cputime.Growth(16, inspect(128<<10), inspect(1<<20)), 20.0)
@@ -295,7 +277,6 @@ func FuzzInspect(f *testing.F) {
 			}
 		}
 		Explain(text, Match(text), Origin(origin%5))
-		Measure(text)
 		if out, _ := Normalise(text); utf8.ValidString(text) && !utf8.ValidString(out) {
 			t.Fatal("not UTF-8")
 		}

@@ -10,9 +10,11 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/config/configoptional"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
+	"github.com/claudeaudit/claudeaudit/internal/dlp"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 	"github.com/claudeaudit/claudeaudit/internal/identity"
 	"github.com/claudeaudit/claudeaudit/internal/pseudonym"
@@ -133,6 +135,8 @@ type DetectionConfig struct {
 	// ReloadInterval is how often the rule files are looked at for changes;
 	// default 10s.
 	ReloadInterval time.Duration `mapstructure:"reload_interval"`
+	// External is a classifier of the customer's own that is asked too; absent by default.
+	External configoptional.Optional[dlp.Config] `mapstructure:"external"`
 }
 
 // PolicyConfig gives a flag to the records that one of its conditions applies to.
@@ -179,6 +183,7 @@ func createDefaultConfig() component.Config {
 		Detection: DetectionConfig{
 			Enabled: true, BuiltinRules: true, Injection: true,
 			MaxBytes: detect.DefaultMaxBytes, CacheBytes: detect.DefaultCacheBytes, ReloadInterval: 10 * time.Second,
+			External: configoptional.Default(dlp.NewDefaultConfig()),
 		},
 		IdentityWindow: WindowConfig{MaxCalls: 100_000, MaxSpans: 100_000, MaxContentBytes: 64 << 20, TTL: 24 * time.Hour},
 		Limits:         LimitsConfig{MaxContentBytes: lim.MaxContentBytes},

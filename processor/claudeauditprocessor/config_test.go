@@ -11,10 +11,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/dlp"
 	"github.com/claudeaudit/claudeaudit/internal/pseudonym"
 	"github.com/claudeaudit/claudeaudit/processor/claudeauditprocessor/internal/metadata"
 )
@@ -51,6 +53,7 @@ func TestConfig(t *testing.T) {
 			Detection: DetectionConfig{
 				RuleFiles: []string{"/etc/claudeaudit/rules.yaml"}, Disable: []string{"business.*"},
 				MaxBytes: 1 << 20, CacheBytes: 0, ReloadInterval: time.Minute,
+				External: configoptional.Default(dlp.NewDefaultConfig()),
 			},
 			Policies: []PolicyConfig{
 				{Flag: "restricted_from_chat", Conditions: []string{`attributes["audit.data_classification"] == "RESTRICTED"`}},
@@ -92,6 +95,14 @@ func TestConfig(t *testing.T) {
 			"detection::cache_bytes: must be 0 or greater",
 			"detection::reload_interval: must be 1s or longer",
 		}},
+		{name: "external", want: changed(func(c *Config) {
+			ext := dlp.NewDefaultConfig()
+			require.NoError(t, confmap.New().Unmarshal(&ext)) // confighttp folds settings of its own
+			ext.ClientConfig.Endpoint, ext.Protocol = "http://127.0.0.1:5002/analyze", dlp.ProtocolPresidio
+			c.Detection.External = configoptional.Some(ext)
+		})},
+		{name: "external_wrong", errs: []string{"detection::external: ", "endpoint: is needed", `protocol: must be presidio or claudeaudit, not "soap"`}},
+		{name: "external_unknown", errs: []string{"detection.external", "has invalid keys: on_failures"}},
 		{name: "policies", errs: []string{
 			`policies[0]::flag: must be 1 to 64 lower-case letters, digits, dots, underscores and hyphens, is "No spaces"`,
 			"policies[0]::conditions: must have at least one OTTL condition",
@@ -179,6 +190,9 @@ func TestReadmeNamesEveryKey(t *testing.T) {
 			f := typ.Field(i)
 			key := prefix + f.Tag.Get("mapstructure")
 			switch {
+			case f.Type == reflect.TypeFor[configoptional.Optional[dlp.Config]]():
+				// its keys have a page of their own
+				require.Contains(t, text, "| `"+key+"` |")
 			case f.Type.Kind() == reflect.Struct:
 				keys(key+"::", f.Type)
 			case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/dlp"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 	"github.com/claudeaudit/claudeaudit/internal/identity"
 	"github.com/claudeaudit/claudeaudit/processor/claudeauditprocessor/internal/metadata"
@@ -28,6 +29,7 @@ import (
 // window, because a call is told by spans and log records together.
 type auditProcessor struct {
 	cfg      *Config
+	set      component.TelemetrySettings
 	logger   *zap.Logger
 	tb       *metadata.TelemetryBuilder
 	window   *identity.Window
@@ -44,7 +46,7 @@ func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor
 		return nil, err
 	}
 	p := &auditProcessor{
-		cfg: cfg, logger: set.Logger, tb: tb, window: identity.New(cfg.IdentityWindow.options()),
+		cfg: cfg, set: set, logger: set.Logger, tb: tb, window: identity.New(cfg.IdentityWindow.options()),
 	}
 	p.requests.New = func() any {
 		return &request{reader: genai.NewReader(genai.Limits{MaxContentBytes: cfg.Limits.MaxContentBytes})}
@@ -68,7 +70,7 @@ func newProcessor(cfg *Config, set component.TelemetrySettings) (*auditProcessor
 
 // Start reads the keys and the detection rules, and rebuilds the identity window
 // from the ledger.
-func (p *auditProcessor) Start(ctx context.Context, _ component.Host) error {
+func (p *auditProcessor) Start(ctx context.Context, host component.Host) error {
 	var err error
 	if p.pseudo, err = newMasker(p.cfg); err != nil {
 		return err
@@ -76,7 +78,7 @@ func (p *auditProcessor) Start(ctx context.Context, _ component.Host) error {
 	if err := p.restore(ctx); err != nil {
 		return err
 	}
-	if p.detector, err = startDetector(&p.cfg.Detection, p.logger, p.tb); err != nil {
+	if p.detector, err = startDetector(ctx, &p.cfg.Detection, host, p.set, p.tb); err != nil {
 		return err
 	}
 	window := func(f func(identity.Stats) int64) metric.Int64Callback {
@@ -217,6 +219,10 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 		}
 	}
 	res, refs := p.window.Resolve(req.items, identity.SignalSpan), req.spans
+	found, err := p.detector.ask(ctx, res.Observations)
+	if err != nil {
+		return td, err
+	}
 	var masked ptrace.ResourceSpans
 	for i, id := range res.EventIDs {
 		if id == uuid.Nil {
@@ -233,13 +239,13 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 		o := &res.Observations[i]
 		ref := refs[o.Carrier]
 		if o.Own {
-			record(ctx, p, &p.spanCond, ref, o)
+			record(ctx, p, &p.spanCond, ref, o, at(found, i))
 			continue
 		}
 		e := ref.span.Events().AppendEmpty()
 		e.SetName(audit.ObservationEvent)
 		e.SetTimestamp(ref.span.EndTimestamp())
-		p.recordBeside(ctx, o, e.Attributes())
+		p.recordBeside(ctx, o, at(found, i), e.Attributes())
 	}
 	return td, nil
 }
@@ -283,6 +289,10 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		}
 	}
 	res, refs := p.window.Resolve(req.items, identity.SignalLog), req.logs
+	found, err := p.detector.ask(ctx, res.Observations)
+	if err != nil {
+		return ld, err
+	}
 	var masked plog.ResourceLogs
 	for i, id := range res.EventIDs {
 		if id == uuid.Nil {
@@ -297,7 +307,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 	}
 	for i := range res.Observations {
 		if o := &res.Observations[i]; o.Own {
-			record(ctx, p, &p.logCond, refs[o.Carrier], o)
+			record(ctx, p, &p.logCond, refs[o.Carrier], o, at(found, i))
 		}
 	}
 	// New records last: appending moves the others.
@@ -309,9 +319,17 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		rec := refs[o.Carrier].sl.LogRecords().AppendEmpty()
 		rec.SetEventName(audit.ObservationEvent)
 		rec.SetTimestamp(pcommon.NewTimestampFromTime(o.Record.Timestamp))
-		p.recordBeside(ctx, o, rec.Attributes())
+		p.recordBeside(ctx, o, at(found, i), rec.Attributes())
 	}
 	return ld, nil
+}
+
+// at is the result for an observation, nil if nothing was asked.
+func at(found []dlp.Result, i int) *dlp.Result {
+	if found == nil {
+		return nil
+	}
+	return &found[i]
 }
 
 // Bases of a classification that rests neither on a condition nor on what was found.
@@ -322,9 +340,9 @@ const (
 
 // record classifies an observation of the carrier's own call, completes it and
 // writes it there.
-func record[K any](ctx context.Context, p *auditProcessor, cs *conditions[K], c carrier[K], o *identity.Observation) {
+func record[K any](ctx context.Context, p *auditProcessor, cs *conditions[K], c carrier[K], o *identity.Observation, external *dlp.Result) {
 	r, attrs := &o.Record, c.attributes()
-	level, basis := p.detector.find(ctx, o)
+	level, basis := p.detector.find(ctx, o, external)
 	r.DataClassification, r.ClassificationBasis = p.cfg.Classification.Default, basisDefault
 	if basis == basisApplication {
 		r.DataClassification, r.ClassificationBasis = level, basis
@@ -353,8 +371,8 @@ func record[K any](ctx context.Context, p *auditProcessor, cs *conditions[K], c 
 
 // recordBeside completes an observation of another carrier's call. It has no
 // class but for what is found in it: that of its call is the highest of all.
-func (p *auditProcessor) recordBeside(ctx context.Context, o *identity.Observation, attrs pcommon.Map) {
-	if level, basis := p.detector.find(ctx, o); basis != basisApplication {
+func (p *auditProcessor) recordBeside(ctx context.Context, o *identity.Observation, external *dlp.Result, attrs pcommon.Map) {
+	if level, basis := p.detector.find(ctx, o, external); basis != basisApplication {
 		raise(&o.Record, level, basis)
 	}
 	p.finish(ctx, o)

@@ -31,6 +31,8 @@ type TelemetryBuilder struct {
 	ProcessorClaimedAttributes  metric.Int64Counter
 	ProcessorConditionErrors    metric.Int64Counter
 	ProcessorDetectionTruncated metric.Int64Counter
+	ProcessorExternalOpen       metric.Int64ObservableGauge
+	ProcessorExternalTexts      metric.Int64ObservableCounter
 	ProcessorObservations       metric.Int64Counter
 	ProcessorRuleReloads        metric.Int64Counter
 	ProcessorUnparsed           metric.Int64Counter
@@ -49,6 +51,36 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterProcessorExternalOpenCallback sets callback for observable ProcessorExternalOpen metric.
+func (builder *TelemetryBuilder) RegisterProcessorExternalOpenCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorExternalOpen, obs: o})
+		return nil
+	}, builder.ProcessorExternalOpen)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterProcessorExternalTextsCallback sets callback for observable ProcessorExternalTexts metric.
+func (builder *TelemetryBuilder) RegisterProcessorExternalTextsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ProcessorExternalTexts, obs: o})
+		return nil
+	}, builder.ProcessorExternalTexts)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterProcessorWindowCallsCallback sets callback for observable ProcessorWindowCalls metric.
@@ -155,6 +187,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"claudeaudit_processor_detection_truncated",
 		metric.WithDescription("Observations of whose text only the first part was looked at, because it is longer than detection::max_bytes. [Alpha]"),
 		metric.WithUnit("{observations}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorExternalOpen, err = builder.meter.Int64ObservableGauge(
+		"claudeaudit_processor_external_open",
+		metric.WithDescription("1 while the external classifier is not asked because it failed, or is being tried again; else 0. [Alpha]"),
+		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ProcessorExternalTexts, err = builder.meter.Int64ObservableCounter(
+		"claudeaudit_processor_external_texts",
+		metric.WithDescription("Texts and parts of texts that the external classifier was to be asked about, by what came of it. [Alpha]"),
+		metric.WithUnit("{texts}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ProcessorObservations, err = builder.meter.Int64Counter(

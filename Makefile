@@ -13,7 +13,7 @@ CLI   := _build/claudeaudit
 DATA  ?= $(or $(CLAUDEAUDIT_DATA),./audit-data)
 
 # what the two programs are made of
-FOLDERS := $(wildcard cmd connector exporter extension internal processor receiver)
+FOLDERS := $(wildcard cmd config connector exporter extension internal processor receiver)
 SOURCES := go.mod go.sum $(shell find $(FOLDERS) -type f -not -name '*_test.go' -not -name '*.md' -not -path '*/testdata/*')
 # the tests of the built programs have a target of their own
 PACKAGES = $$(go list ./... | grep -v '/test$$')

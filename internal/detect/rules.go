@@ -2,7 +2,6 @@ package detect
 
 import (
 	"bytes"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +15,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-)
 
-//go:embed rules/*.yaml
-var embedded embed.FS
+	"github.com/claudeaudit/claudeaudit/config/rules"
+)
 
 // Categories of rules.
 const (
@@ -183,12 +181,12 @@ func load(cfg Config) (*ruleSet, error) {
 	set := &ruleSet{words: map[string][]string{}, disabled: cfg.Disable}
 	byID := map[string]*Rule{}
 	if !cfg.NoDefaults {
-		names, err := fs.Glob(embedded, "rules/*.yaml")
+		names, err := fs.Glob(rules.Files, "*.yaml")
 		if err != nil {
 			return nil, fmt.Errorf("list the embedded rules: %w", err)
 		}
 		for _, name := range names {
-			data, err := embedded.ReadFile(name)
+			data, err := rules.Files.ReadFile(name)
 			if err != nil {
 				return nil, fmt.Errorf("read the embedded rules: %w", err)
 			}

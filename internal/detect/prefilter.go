@@ -447,4 +447,3 @@ func isLetter(c byte) bool {
 }
 func isAlnum(c byte) bool { return isDigit(c) || isLetter(c) }
 func isHex(c byte) bool   { return isDigit(c) || (c|0x20)-'a' <= 5 }
-func isSpace(c byte) bool { return c == ' ' || c-'\t' <= '\r'-'\t' }

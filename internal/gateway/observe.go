@@ -195,7 +195,6 @@ func (o *streamObserver) close(bool) answer {
 // those of the Messages API, or of ConverseStream.
 type frameObserver struct {
 	buf      []byte
-	max      int
 	err      error
 	messages *anthropic.Stream
 	converse *anthropic.ConverseStream

@@ -25,7 +25,7 @@ func NewItem(in genai.Interaction) Item {
 }
 
 // Encode encodes and hashes the content of the item's interaction.
-func (it *Item) Encode() { it.Encoded = encode(&it.Content) }
+func (in *Item) Encode() { in.Encoded = encode(&in.Content) }
 
 // Encoded is a conversation in canonical form: JSON arrays in stored form, ""
 // for what isn't told, and the hashes over the hashed form.

@@ -267,7 +267,9 @@ func TestClient(t *testing.T) {
 	require.ErrorContains(t, err, "does not match its key")
 
 	for name, h := range map[string]http.HandlerFunc{
-		"redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, srv.URL+"/add-checkpoint", http.StatusTemporaryRedirect) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, srv.URL+"/add-checkpoint", http.StatusTemporaryRedirect)
+		},
 		"endless":       func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer+1)) },
 		"409 and words": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(409); _, _ = io.WriteString(w, "no") },
 		"nothing":       func(http.ResponseWriter, *http.Request) {},

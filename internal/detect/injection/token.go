@@ -17,7 +17,6 @@ type token struct {
 	hash       uint32 // of the folded word, for the model
 	sentence   int32  // number of the sentence within the window
 	punct      byte   // what stands before it: 0 or the last of .,:;!?"'([{<>-\n and so on
-	quote      bool   // within quotation marks or backticks that close
 }
 
 func (t token) is(c class) bool { return t.class&c != 0 }

@@ -317,7 +317,6 @@ type names struct{ prefix string }
 func (n names) day(t time.Time) string { return n.prefix + "-" + dayOf(t).Format(dayFormat) }
 func (n names) days() string           { return n.prefix + "-*" }
 func (n names) template() string       { return n.prefix }
-func (n names) aux() string            { return n.prefix + ".*" }
 func (n names) state() string          { return n.prefix + ".state" }
 func (n names) parked() string         { return n.prefix + ".twins" }
 func (n names) dead() string           { return n.prefix + ".dead-letter" }

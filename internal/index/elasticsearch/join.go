@@ -68,9 +68,7 @@ func (t *taking) join(ctx context.Context) error {
 		if double, err = t.s.doubles(ctx, part, "index.response", responses); err != nil {
 			return err
 		}
-		for _, r := range double {
-			all = append(all, r)
-		}
+		all = append(all, double...)
 	}
 	return t.joins.run(ctx, all...)
 }

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/config/configcompression"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/config/configoptional"
 )
 
 // Config says where a cluster is and how to be let in.
@@ -37,7 +38,9 @@ func Default() Config {
 	c := confighttp.NewDefaultClientConfig()
 	c.Compression = configcompression.TypeGzip
 	c.CompressionParams.Level = 1 // the server is mostly near, and the processors are few
-	c.MaxIdleConnsPerHost = 16
+	keep := confighttp.NewDefaultKeepaliveClientConfig()
+	keep.MaxIdleConnsPerHost = 16
+	c.Keepalive = configoptional.Some(keep)
 	return Config{ClientConfig: c}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -411,11 +412,18 @@ func (c *collector) verify() {
 	require.Zero(c.t, got.code, "verify: %s", got)
 }
 
-// freeAddr gives a loopback address that nothing listens on.
+// freeAddr gives a loopback address that nothing listens on. Its port is below those
+// that systems give to connections by themselves, so that none takes it until it
+// is listened on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, listener.Close())
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }

@@ -622,11 +622,21 @@ func TestKilledWriter(t *testing.T) {
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		time.AfterFunc(time.Duration(20+rng.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		kill := func() {
+			time.AfterFunc(time.Duration(20+rng.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		}
+		first := round == 0 // is killed only after it wrote something, however slow the machine is
+		if !first {
+			kill()
+		}
 		sc := bufio.NewScanner(out)
 		for sc.Scan() {
 			if id, ok := strings.CutPrefix(sc.Text(), "acked "); ok {
 				acked[id] = true
+				if first {
+					first = false
+					kill()
+				}
 			}
 		}
 		_ = cmd.Wait() // killed

@@ -29,6 +29,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
+	"github.com/claudeaudit/claudeaudit/internal/indexer"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
@@ -92,7 +93,7 @@ func start(t *testing.T, set exporter.Settings, cfg *Config, h component.Host) (
 	require.NoError(t, err)
 	logs, err := f.CreateLogs(t.Context(), set, cfg)
 	require.NoError(t, err)
-	require.Same(t, traces.(*shim).Unwrap(), logs.(*shim).Unwrap())
+	require.Same(t, traces.(*indexer.Pipeline[*elasticIndexer]).Unwrap(), logs.(*indexer.Pipeline[*elasticIndexer]).Unwrap())
 	require.NoError(t, traces.Start(t.Context(), h))
 	require.NoError(t, logs.Start(t.Context(), h))
 	return traces, logs

@@ -24,6 +24,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/indexer"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
@@ -213,7 +214,7 @@ func TestSignalsShareOneInstance(t *testing.T) {
 	require.NoError(t, err)
 	logs, err := f.CreateLogs(t.Context(), set, cfg)
 	require.NoError(t, err)
-	require.Same(t, traces.(*shim).Unwrap(), logs.(*shim).Unwrap())
+	require.Same(t, traces.(*indexer.Pipeline[*sqliteIndexer]).Unwrap(), logs.(*indexer.Pipeline[*sqliteIndexer]).Unwrap())
 	require.NoError(t, traces.Shutdown(t.Context()))
 	require.NoError(t, logs.Shutdown(t.Context()))
 }

@@ -24,7 +24,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -202,6 +204,30 @@ type Line struct {
 type Batch struct {
 	Stream string
 	Lines  []Line
+}
+
+// perWorker is how many lines are worth a goroutine.
+const perWorker = 100
+
+// EachParsed parses the lines of a batch and calls fn with the place of each and
+// what it says, on all processors. Of a line that can't be parsed the entry alone is set.
+func (b *Batch) EachParsed(fn func(i int, p Parsed, err error)) {
+	workers := max(1, min(runtime.GOMAXPROCS(0), len(b.Lines)/perWorker))
+	size := (len(b.Lines) + workers - 1) / workers
+	var wg sync.WaitGroup
+	for first := 0; first < len(b.Lines); first += size {
+		wg.Go(func() {
+			for i := first; i < min(first+size, len(b.Lines)); i++ {
+				e := Entry{Stream: b.Stream, Seq: b.Lines[i].Seq, Line: b.Lines[i].Data}
+				p, err := ParseEntry(e)
+				if err != nil {
+					p.Entry = e
+				}
+				fn(i, p, err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // Applied says what Apply did with a batch.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -322,25 +321,11 @@ func newTaking(s *Store, b index.Batch, horizon int64) *taking {
 	}
 }
 
-// perWorker is how many lines are worth a goroutine.
-const perWorker = 100
-
 // read reads the lines of a batch, on all processors, and gathers them by event.
 func (t *taking) read(ctx context.Context, b index.Batch) error {
 	parsed := make([]index.Parsed, len(b.Lines))
 	bad := make([]error, len(b.Lines))
-	workers := max(1, min(runtime.GOMAXPROCS(0), len(b.Lines)/perWorker))
-	size := (len(b.Lines) + workers - 1) / workers
-	var wg sync.WaitGroup
-	for first := 0; first < len(b.Lines); first += size {
-		wg.Go(func() {
-			for i := first; i < min(first+size, len(b.Lines)); i++ {
-				l := b.Lines[i]
-				parsed[i], bad[i] = index.ParseEntry(index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data})
-			}
-		})
-	}
-	wg.Wait()
+	b.EachParsed(func(i int, p index.Parsed, err error) { parsed[i], bad[i] = p, err })
 	byEvent := make(map[uuid.UUID]*pending, len(parsed))
 	var unreadable []*item
 	for i, p := range parsed {

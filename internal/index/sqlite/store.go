@@ -15,10 +15,8 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/google/uuid"
 
@@ -549,29 +547,13 @@ type readyLine struct {
 	readable bool
 }
 
-// perWorker is how many lines are worth a goroutine.
-const perWorker = 100
-
 // readLinesOf reads and packs the lines of a batch, which is half the work of
 // taking them, on all processors.
 func readLinesOf(b index.Batch) []readyLine {
 	ready := make([]readyLine, len(b.Lines))
-	workers := max(1, min(runtime.GOMAXPROCS(0), len(b.Lines)/perWorker))
-	size := (len(b.Lines) + workers - 1) / workers
-	var wg sync.WaitGroup
-	for first := 0; first < len(b.Lines); first += size {
-		wg.Go(func() {
-			for i := first; i < min(first+size, len(b.Lines)); i++ {
-				l := b.Lines[i]
-				p, err := index.ParseEntry(index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data})
-				if err != nil {
-					p.Entry = index.Entry{Stream: b.Stream, Seq: l.Seq, Line: l.Data}
-				}
-				ready[i] = readyLine{parsed: p, packed: pack(l.Data), readable: err == nil}
-			}
-		})
-	}
-	wg.Wait()
+	b.EachParsed(func(i int, p index.Parsed, err error) {
+		ready[i] = readyLine{parsed: p, packed: pack(p.Line), readable: err == nil}
+	})
 	return ready
 }
 

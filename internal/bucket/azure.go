@@ -240,13 +240,7 @@ func (s *azureStore) SetHold(ctx context.Context, key string, hold bool) error {
 		return fmt.Errorf("set the legal hold of %s: %w", key, azureError(err))
 	}
 	l, err := s.lock(ctx, b)
-	if err != nil {
-		return fmt.Errorf("read the legal hold of %s back: %w", key, err)
-	}
-	if l.Hold != hold {
-		return fmt.Errorf("legal hold of %s: %w: it shows %t after it was set to %t", key, ErrNoLock, l.Hold, hold)
-	}
-	return nil
+	return confirmHold(key, hold, l, err)
 }
 
 func (s *azureStore) Get(ctx context.Context, key string, limit int64) ([]byte, error) {

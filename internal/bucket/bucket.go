@@ -157,6 +157,17 @@ func wholeSeconds(t time.Time) time.Time {
 	return u
 }
 
+// confirmHold says whether an object's lock, read back after its hold was set, shows it.
+func confirmHold(key string, hold bool, l Lock, err error) error {
+	if err != nil {
+		return fmt.Errorf("read the legal hold of %s back: %w", key, err)
+	}
+	if l.Hold != hold {
+		return fmt.Errorf("legal hold of %s: %w: it shows %t after it was set to %t", key, ErrNoLock, l.Hold, hold)
+	}
+	return nil
+}
+
 // covers says whether a lock is what a put asked for.
 func (l Lock) covers(opts PutOptions, mode string) error {
 	until := wholeSeconds(opts.RetainUntil)

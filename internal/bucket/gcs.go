@@ -244,13 +244,7 @@ func (s *gcsStore) SetHold(ctx context.Context, key string, hold bool) error {
 		return fmt.Errorf("set the legal hold of %s: %w", key, gcsError(err))
 	}
 	l, err := s.Lock(ctx, key)
-	if err != nil {
-		return fmt.Errorf("read the legal hold of %s back: %w", key, err)
-	}
-	if l.Hold != hold {
-		return fmt.Errorf("legal hold of %s: %w: it shows %t after it was set to %t", key, ErrNoLock, l.Hold, hold)
-	}
-	return nil
+	return confirmHold(key, hold, l, err)
 }
 
 func (s *gcsStore) Get(ctx context.Context, key string, limit int64) ([]byte, error) {

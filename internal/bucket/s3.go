@@ -359,13 +359,7 @@ func (s *s3Store) SetHold(ctx context.Context, key string, hold bool) error {
 		return fmt.Errorf("set the legal hold of %s: %w", key, s3Error(err))
 	}
 	l, err := s.lock(ctx, key, version, true)
-	if err != nil {
-		return fmt.Errorf("read the legal hold of %s back: %w", key, err)
-	}
-	if l.Hold != hold {
-		return fmt.Errorf("legal hold of %s: %w: it shows %t after it was set to %t", key, ErrNoLock, l.Hold, hold)
-	}
-	return nil
+	return confirmHold(key, hold, l, err)
 }
 
 func (s *s3Store) Get(ctx context.Context, key string, limit int64) ([]byte, error) {

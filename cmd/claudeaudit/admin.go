@@ -103,26 +103,17 @@ func adminEntries(ctx context.Context, p places, fn func(r *audit.Record, detail
 		return fmt.Errorf("log of holds and erasures: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	streams, err := r.Streams()
-	if err != nil {
-		return err
-	}
-	for _, s := range streams {
-		if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
-			rec, err := audit.ParseRecord(line)
-			if err != nil {
-				return fmt.Errorf("log of holds and erasures: entry %d of %s: %w", seq, s, err)
-			}
-			details := make(map[string]string, len(rec.Details))
-			for _, d := range rec.Details {
-				details[d.Name] = d.Value
-			}
-			return fn(&rec, details)
-		}); err != nil {
-			return err
+	return r.All(ctx, func(p ledger.Place, line []byte) error {
+		rec, err := audit.ParseRecord(line)
+		if err != nil {
+			return fmt.Errorf("log of holds and erasures: entry %d of %s: %w", p.Seq, p.Stream, err)
 		}
-	}
-	return nil
+		details := make(map[string]string, len(rec.Details))
+		for _, d := range rec.Details {
+			details[d.Name] = d.Value
+		}
+		return fn(&rec, details)
+	})
 }
 
 // twoApprovers wants two persons who are neither each other nor the requester.

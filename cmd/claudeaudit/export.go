@@ -24,7 +24,6 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
-	"github.com/claudeaudit/claudeaudit/internal/seal"
 	"github.com/claudeaudit/claudeaudit/internal/subject"
 )
 
@@ -170,16 +169,12 @@ func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) 
 	defer func() { err = errors.Join(err, l.Close()) }()
 	var ring *keystore.Ring
 	if o.identity != "" {
-		id, err := seal.LoadIdentity(o.identity)
-		if err != nil {
-			return fmt.Errorf("--identity: %w", err)
-		}
-		keys, err := openSubjectKeys(ctx, p)
+		opened, err := openRing(ctx, p, o.identity)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, keys.Close()) }()
-		ring = keystore.NewRing(keys, id)
+		defer func() { err = errors.Join(err, opened.Close()) }()
+		ring = opened.Ring
 	}
 	found, err := subject.Find(ctx, l.Reader, q.Matches)
 	if err != nil {

@@ -109,17 +109,12 @@ func (a *app) holds(ctx context.Context, p places, l *ledger.Reader) (_ bool, er
 
 // eachEntry calls fn for all entries of a ledger.
 func eachEntry(ctx context.Context, l *ledger.Reader, fn func(ctx context.Context, stream string, seq uint64, line []byte) error) error {
-	streams, err := l.Streams()
-	if err != nil {
-		return err
-	}
-	for _, s := range streams {
-		err := l.Entries(ctx, s, 0, func(seq uint64, line []byte) error { return fn(ctx, s, seq, line) })
-		if err != nil {
-			return fmt.Errorf("reading stream %s: %w", s, err)
+	return l.All(ctx, func(p ledger.Place, line []byte) error {
+		if err := fn(ctx, p.Stream, p.Seq, line); err != nil {
+			return fmt.Errorf("reading stream %s: %w", p.Stream, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // repairElastic brings an index in Elasticsearch into the state that the ledger

@@ -166,40 +166,30 @@ func (o *plan) count(ctx context.Context, p *retention.Policy, dir string) (err 
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	o.Ledger = dir
-	streams, err := l.Streams()
-	if err != nil {
-		return err
-	}
-	for _, s := range streams {
-		err := l.Entries(ctx, s, 0, func(_ uint64, line []byte) error {
-			r, err := audit.ParseRecord(line)
-			if err != nil {
-				return nil // of another version: kept as the default
-			}
-			c, rule := p.Choose(retention.Attributes{
-				Application: r.ApplicationID, Department: r.Department, Classification: r.DataClassification, Provider: r.Provider,
-			})
-			o.Entries++
-			for i := range o.Classes {
-				if o.Classes[i].Name == c.Name {
-					o.Classes[i].Entries++
-					for _, sum := range []string{r.Content.PromptSHA256, r.Content.ResponseSHA256} {
-						if sum != "" {
-							o.Classes[i].Content++
-						}
+	return l.All(ctx, func(_ ledger.Place, line []byte) error {
+		r, err := audit.ParseRecord(line)
+		if err != nil {
+			return nil // of another version: kept as the default
+		}
+		c, rule := p.Choose(retention.Attributes{
+			Application: r.ApplicationID, Department: r.Department, Classification: r.DataClassification, Provider: r.Provider,
+		})
+		o.Entries++
+		for i := range o.Classes {
+			if o.Classes[i].Name == c.Name {
+				o.Classes[i].Entries++
+				for _, sum := range []string{r.Content.PromptSHA256, r.Content.ResponseSHA256} {
+					if sum != "" {
+						o.Classes[i].Content++
 					}
 				}
 			}
-			if i := slices.IndexFunc(o.Rules, func(x planRule) bool { return x.Name == rule }); i >= 0 {
-				o.Rules[i].Entries++
-			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-	}
-	return nil
+		if i := slices.IndexFunc(o.Rules, func(x planRule) bool { return x.Name == rule }); i >= 0 {
+			o.Rules[i].Entries++
+		}
+		return nil
+	})
 }
 
 func (o *plan) write(a *app) error {

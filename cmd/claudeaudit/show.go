@@ -92,16 +92,12 @@ func (a *app) show(ctx context.Context, event uuid.UUID, o showOptions) (err err
 	}
 	var identity *keystore.Ring
 	if o.content {
-		id, err := seal.LoadIdentity(o.identity)
-		if err != nil {
-			return fmt.Errorf("--identity: %w", err)
-		}
-		keys, err := openSubjectKeys(ctx, p)
+		ring, err := openRing(ctx, p, o.identity)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, keys.Close()) }()
-		identity = keystore.NewRing(keys, id)
+		defer func() { err = errors.Join(err, ring.Close()) }()
+		identity = ring.Ring
 	}
 	r, err := openIndex(ctx, p)
 	if err != nil {

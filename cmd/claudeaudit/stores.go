@@ -121,6 +121,28 @@ func openSubjectKeys(ctx context.Context, p places) (bucket.Store, error) {
 	return s, nil
 }
 
+// openedRing is a reader's keys with the store that they are in.
+type openedRing struct {
+	*keystore.Ring
+	store bucket.Store
+}
+
+// Close closes the store.
+func (r *openedRing) Close() error { return r.store.Close() }
+
+// openRing opens the keys that the identity in a file opens.
+func openRing(ctx context.Context, p places, identity string) (*openedRing, error) {
+	id, err := seal.LoadIdentity(identity)
+	if err != nil {
+		return nil, fmt.Errorf("--identity: %w", err)
+	}
+	keys, err := openSubjectKeys(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return &openedRing{Ring: keystore.NewRing(keys, id), store: keys}, nil
+}
+
 // countShredded makes a verification count the contents whose keys were
 // destroyed, where anything was erased. The function that it returns gives the number.
 func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) (func() (uint64, error), error) {

@@ -22,7 +22,6 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
-	"github.com/claudeaudit/claudeaudit/internal/seal"
 	"github.com/claudeaudit/claudeaudit/internal/subject"
 )
 
@@ -76,16 +75,12 @@ func (a *app) subjectExport(ctx context.Context, user, output, identity, request
 	defer func() { err = errors.Join(err, l.Close()) }()
 	var ring *keystore.Ring
 	if identity != "" {
-		id, err := seal.LoadIdentity(identity)
-		if err != nil {
-			return fmt.Errorf("--identity: %w", err)
-		}
-		keys, err := openSubjectKeys(ctx, p)
+		opened, err := openRing(ctx, p, identity)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, keys.Close()) }()
-		ring = keystore.NewRing(keys, id)
+		defer func() { err = errors.Join(err, opened.Close()) }()
+		ring = opened.Ring
 	}
 	q := subject.Query{User: user}
 	found, err := subject.Find(ctx, l.Reader, q.Matches)

@@ -73,25 +73,16 @@ func (a *Log) load(ctx context.Context, dir string) (err error) {
 // Each calls fn with the checkpoints of an aggregate's ledger, in the order in which
 // they were cosigned.
 func Each(ctx context.Context, r *ledger.Reader, fn func(witness.Checkpoint) error) error {
-	streams, err := r.Streams()
-	if err != nil {
-		return err
-	}
-	for _, s := range streams {
-		if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
-			c, ok, err := Parse(line)
-			if err != nil {
-				return fmt.Errorf("entry %d of %s: %w", seq, s, err)
-			}
-			if !ok {
-				return nil
-			}
-			return fn(c)
-		}); err != nil {
-			return err
+	return r.All(ctx, func(p ledger.Place, line []byte) error {
+		c, ok, err := Parse(line)
+		if err != nil {
+			return fmt.Errorf("entry %d of %s: %w", p.Seq, p.Stream, err)
 		}
-	}
-	return nil
+		if !ok {
+			return nil
+		}
+		return fn(c)
+	})
 }
 
 // Parse reads an entry; ok is false for one of another kind.

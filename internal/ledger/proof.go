@@ -40,21 +40,15 @@ type Place struct {
 // FindEvent returns the places of an event's entries, by stream and number. It
 // reads the whole ledger.
 func (r *Reader) FindEvent(ctx context.Context, eventID string) ([]Place, error) {
-	streams, err := r.Streams()
-	if err != nil {
-		return nil, err
-	}
 	needle := []byte(`"event_id":"` + eventID + `"`)
 	var out []Place
-	for _, s := range streams {
-		if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
-			if bytes.Contains(line, needle) {
-				out = append(out, Place{s, seq})
-			}
-			return nil
-		}); err != nil {
-			return nil, err
+	if err := r.All(ctx, func(p Place, line []byte) error {
+		if bytes.Contains(line, needle) {
+			out = append(out, p)
 		}
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

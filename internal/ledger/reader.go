@@ -168,6 +168,20 @@ func (r *Reader) Size(ctx context.Context, stream string) (uint64, error) {
 	}
 }
 
+// All calls fn with all entries of all streams, as Entries does.
+func (r *Reader) All(ctx context.Context, fn func(p Place, line []byte) error) error {
+	streams, err := r.Streams()
+	if err != nil {
+		return err
+	}
+	for _, s := range streams {
+		if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error { return fn(Place{s, seq}, line) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Entries calls fn with the stream's entries from from on, in order, each once,
 // up to what is durable. line is valid until fn returns. An error of fn ends
 // the call and is returned.

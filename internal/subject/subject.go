@@ -69,16 +69,10 @@ type Class struct {
 	Until   string // the latest, an RFC 3339 date
 }
 
-// Place is where an entry of a found record lies.
-type Place struct {
-	Stream string
-	Seq    uint64
-}
-
 // Found is what a ledger has.
 type Found struct {
 	Events  []uuid.UUID
-	Entries []Place
+	Entries []ledger.Place
 	Keys    []Key
 	Classes []Class
 }
@@ -94,28 +88,19 @@ var ErrTooMany = errors.New("too many records")
 func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool) (*Found, error) {
 	events := map[uuid.UUID]bool{}
 	var order []uuid.UUID
-	each := func(fn func(p Place, rec *audit.Record) error) error {
-		streams, err := r.Streams()
-		if err != nil {
-			return err
-		}
-		for _, s := range streams {
-			if err := r.Entries(ctx, s, 0, func(seq uint64, line []byte) error {
-				rec, err := audit.ParseRecord(line)
-				if err != nil {
-					return fmt.Errorf("entry %d of %s: %w", seq, s, err)
-				}
-				if rec.Kind == audit.KindSystem {
-					return nil
-				}
-				return fn(Place{s, seq}, &rec)
-			}); err != nil {
-				return err
+	each := func(fn func(p ledger.Place, rec *audit.Record) error) error {
+		return r.All(ctx, func(p ledger.Place, line []byte) error {
+			rec, err := audit.ParseRecord(line)
+			if err != nil {
+				return fmt.Errorf("entry %d of %s: %w", p.Seq, p.Stream, err)
 			}
-		}
-		return nil
+			if rec.Kind == audit.KindSystem {
+				return nil
+			}
+			return fn(p, &rec)
+		})
 	}
-	if err := each(func(_ Place, rec *audit.Record) error {
+	if err := each(func(_ ledger.Place, rec *audit.Record) error {
 		if !match(rec) || events[rec.EventID] {
 			return nil
 		}
@@ -134,7 +119,7 @@ func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool)
 	}
 	keys := map[string]*Key{}
 	classes := map[string]*Class{}
-	if err := each(func(p Place, rec *audit.Record) error {
+	if err := each(func(p ledger.Place, rec *audit.Record) error {
 		id := rec.Content.KeyID
 		if !events[rec.EventID] {
 			return nil
@@ -158,7 +143,7 @@ func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool)
 		return nil, err
 	}
 	if len(keys) > 0 {
-		if err := each(func(_ Place, rec *audit.Record) error {
+		if err := each(func(_ ledger.Place, rec *audit.Record) error {
 			if k := keys[rec.Content.KeyID]; k != nil && !events[rec.EventID] {
 				k.Others++
 			}

@@ -102,7 +102,7 @@ func Parse(line []byte) (c witness.Checkpoint, ok bool, err error) {
 		Origin: d[detailOrigin], LogKey: d[detailLogKey], Signature: d[detailSignature] + "\n", Cosignature: d[detailCosignature] + "\n",
 		Text: d[detailOrigin] + "\n" + d[detailSize] + "\n" + d[detailRoot] + "\n",
 	}
-	root, err := base64.StdEncoding.DecodeString(d[detailRoot])
+	root, err := base64.StdEncoding.Strict().DecodeString(d[detailRoot])
 	if err != nil || len(root) != len(c.Root) {
 		return c, false, errors.New("malformed root")
 	}

@@ -217,7 +217,7 @@ func (r *Ring) key(ctx context.Context, keyID string) (*seal.Identity, error) {
 		if i < 0 {
 			continue
 		}
-		sealed, err := base64.StdEncoding.DecodeString(f.Wraps[i].Sealed)
+		sealed, err := base64.StdEncoding.Strict().DecodeString(f.Wraps[i].Sealed)
 		if err != nil {
 			return nil, fmt.Errorf("key %s: its file is damaged", keyID)
 		}

@@ -192,7 +192,7 @@ func ParseCheckpointKey(text string) (*CheckpointKey, error) {
 	}
 	// note.NewSigner checked the form: the algorithm byte and the 32-byte seed follow the fourth '+'.
 	parts := strings.SplitN(text, "+", 5)
-	raw, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	raw, err := base64.StdEncoding.Strict().DecodeString(parts[len(parts)-1])
 	if err != nil || len(raw) != 1+ed25519.SeedSize {
 		return nil, fmt.Errorf("checkpoint key: %w", ErrKey)
 	}

@@ -187,7 +187,7 @@ func (v *Verifier) Time(msg []byte) (time.Time, bool) {
 		if len(f) != 3 || f[1] != v.name {
 			continue
 		}
-		raw, err := base64.StdEncoding.DecodeString(f[2])
+		raw, err := base64.StdEncoding.Strict().DecodeString(f[2])
 		if err == nil && len(raw) == 4+sigLen && binary.BigEndian.Uint32(raw) == v.hash {
 			return time.Unix(int64(binary.BigEndian.Uint64(raw[4:])), 0).UTC(), true
 		}

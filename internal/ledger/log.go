@@ -634,6 +634,12 @@ func (l *Log) commit() {
 	l.mu.Unlock()
 	b.err = err
 	close(b.done)
+	if err == nil {
+		// Nobody waits for the tree.
+		for _, leaf := range b.leaves {
+			l.tree.add(leaf)
+		}
+	}
 	l.expect = b.calls + int(l.waiting.Load())
 	if failed != nil {
 		failed.err = err
@@ -694,18 +700,15 @@ func (l *Log) write(b *batch) error {
 	p.size += int64(len(b.buf))
 	p.end += uint64(len(b.leaves))
 	p.lines += b.lines
-	for _, leaf := range b.leaves {
-		l.tree.add(leaf)
-	}
 	l.treePrev = b.leaves[len(b.leaves)-1]
-	l.publish()
+	l.publish(p.end)
 	l.stat.wrote(b, took)
 	return nil
 }
 
 // publish tells readers how far the file may be read.
-func (l *Log) publish() {
-	if _, err := l.head.WriteAt(encodeHead(l.origin, l.tree.size), 0); err != nil {
+func (l *Log) publish(durable uint64) {
+	if _, err := l.head.WriteAt(encodeHead(l.origin, durable), 0); err != nil {
 		l.log.Warn("Readers lag: the count of durable entries could not be written", zap.Error(err))
 	}
 }

@@ -128,7 +128,7 @@ func (l *Log) open(ctx context.Context) (err error) {
 		return err
 	}
 	open = append(open, l.part)
-	l.publish()
+	l.publish(l.tree.size)
 	if why != "" {
 		if err := l.retire(ctx, found); err != nil {
 			return err

@@ -1,8 +1,8 @@
 package detect
 
 import (
-	"container/list"
 	"hash/maphash"
+	"math/bits"
 	"sync"
 	"unsafe"
 )
@@ -15,72 +15,127 @@ const minCached = 256
 // every call is scanned once. Its key is 128 bits of two keyed hashes with
 // seeds of this process, so that nobody outside can make two texts collide. It
 // belongs to an engine: new rules start with an empty one.
+//
+// Most texts hold nothing. For them there is a key and no more, in memory without
+// pointers, which costs a collection of garbage nothing.
 type cache struct {
 	seeds [2]maphash.Seed
-	limit int
 
-	mu    sync.Mutex
-	bytes int
-	byKey map[cacheKey]*list.Element
-	used  *list.List // the most recently used first
+	mu sync.Mutex
+	// sets are the keys, each in the set that its hash says, the most recently used
+	// first.
+	sets []cacheSet
+	// parts are what was found, the oldest first: parts[head] has number first.
+	parts []*partResult
+	head  int
+	first uint64
+	bytes int // of parts
+	limit int // of bytes
 }
 
-type cacheKey struct {
-	a, b   uint64
-	length int
-	origin Origin
-}
+type cacheKey struct{ a, b uint64 }
 
-type cacheEntry struct {
+// cacheSlot is a key and the number of what was found, 0 in a slot that is free.
+type cacheSlot struct {
 	key  cacheKey
-	part *partResult
-	size int
+	part uint64
 }
 
+type cacheSet [8]cacheSlot
+
+// numberOfNothing is the number of nothing.
+const numberOfNothing = 1
+
+// newCache makes a cache of limit bytes, half of them for keys.
 func newCache(limit int) *cache {
 	return &cache{
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		limit: limit, byKey: map[cacheKey]*list.Element{}, used: list.New(),
+		sets:  make([]cacheSet, max(limit/2/int(unsafe.Sizeof(cacheSet{})), 1)),
+		first: numberOfNothing + 1,
+		limit: limit / 2,
 	}
 }
 
 func (c *cache) key(seg Segment) cacheKey {
 	return cacheKey{
-		a: maphash.String(c.seeds[0], seg.Text), b: maphash.String(c.seeds[1], seg.Text), length: len(seg.Text), origin: seg.Origin,
+		// who wrote a text makes its key another for certain
+		a: maphash.String(c.seeds[0], seg.Text) ^ uint64(seg.Origin),
+		b: maphash.String(c.seeds[1], seg.Text),
 	}
+}
+
+// set is where a key is, if it is there.
+func (c *cache) set(key cacheKey) *cacheSet {
+	i, _ := bits.Mul64(key.b, uint64(len(c.sets)))
+	return &c.sets[i]
 }
 
 func (c *cache) get(key cacheKey) *partResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byKey[key]
-	if !ok {
-		return nil
+	set := c.set(key)
+	for i := range set {
+		s := set[i]
+		if s.key != key || s.part == 0 {
+			continue
+		}
+		if s.part == numberOfNothing {
+			set.use(i, s)
+			return nothing
+		}
+		if s.part < c.first {
+			return nil // it had to go
+		}
+		set.use(i, s)
+		return c.parts[c.head+int(s.part-c.first)]
 	}
-	c.used.MoveToFront(e)
-	return e.Value.(*cacheEntry).part
+	return nil
 }
 
-// entryOverhead is what an entry takes beside its result: the entry, the list's
-// element and the map's share.
-const entryOverhead = int(unsafe.Sizeof(cacheEntry{})+unsafe.Sizeof(list.Element{})+unsafe.Sizeof(cacheKey{})) + 64
+// use puts a slot first, in place of that at i.
+func (set *cacheSet) use(i int, s cacheSlot) {
+	copy(set[1:i+1], set[:i])
+	set[0] = s
+}
 
 func (c *cache) put(key cacheKey, p *partResult) {
-	size := entryOverhead + int(unsafe.Sizeof(*p)) + cap(p.matches)*int(unsafe.Sizeof(match{})) + cap(p.counts)*int(unsafe.Sizeof(ruleCount{}))
-	for _, f := range p.flags {
-		size += len(f) + 16
+	size := p.size()
+	if p != nothing && size > c.limit {
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.byKey[key]; ok || size > c.limit {
-		return
+	s := cacheSlot{key: key, part: numberOfNothing}
+	if p != nothing {
+		s.part = c.first + uint64(len(c.parts)-c.head)
+		c.parts = append(c.parts, p)
+		for c.bytes += size; c.bytes > c.limit; c.head++ {
+			c.bytes -= c.parts[c.head].size()
+			c.parts[c.head] = nil
+			c.first++
+		}
+		if c.head > len(c.parts)/2 {
+			n := copy(c.parts, c.parts[c.head:])
+			clear(c.parts[n:])
+			c.parts, c.head = c.parts[:n], 0
+		}
 	}
-	c.byKey[key] = c.used.PushFront(&cacheEntry{key, p, size})
-	c.bytes += size
-	for c.bytes > c.limit {
-		last := c.used.Back()
-		old := c.used.Remove(last).(*cacheEntry)
-		delete(c.byKey, old.key)
-		c.bytes -= old.size
+	set := c.set(key)
+	last := len(set) - 1
+	for i := range set {
+		if set[i].key == key { // from a scan at the same time, or too old
+			last = i
+			break
+		}
 	}
+	set.use(last, s)
+}
+
+// size is the memory of what was found.
+func (p *partResult) size() int {
+	size := int(unsafe.Sizeof(*p)+unsafe.Sizeof(p)) + cap(p.matches)*int(unsafe.Sizeof(match{})) + cap(p.counts)*int(unsafe.Sizeof(ruleCount{}))
+	for _, f := range p.flags {
+		size += len(f) + int(unsafe.Sizeof(f))
+	}
+	return size
 }

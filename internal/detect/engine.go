@@ -192,7 +192,8 @@ type Engine struct {
 	baselines *Baselines
 	maxBytes  int
 	cache     *cache
-	pool      sync.Pool
+	pool      sync.Pool // of *scanner
+	facts     sync.Pool // of *facts
 	seed      maphash.Seed
 	files     []string // that rules came from, apart from the embedded ones
 }
@@ -296,6 +297,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e.contexts = around.contexts
 	e.pool.New = func() any { return &scanner{e: e} }
+	e.facts.New = func() any { return newFacts(len(e.rules)) }
 	return e, nil
 }
 
@@ -361,7 +363,7 @@ func (e *Engine) Rule(id string) *Rule {
 func (e *Engine) Scan(segs []Segment, sc Scope, opt Options) Result {
 	var (
 		res   Result
-		facts = newFacts(len(e.rules))
+		facts = e.facts.Get().(*facts)
 		left  = e.maxBytes
 		flags []string
 	)
@@ -396,6 +398,8 @@ func (e *Engine) Scan(segs []Segment, sc Scope, opt Options) Result {
 		flags = append(flags, FlagPromptLeak)
 	}
 	res.Level, res.Basis, res.Detections = e.taxonomy.judge(e.rules, facts, sc)
+	facts.reset()
+	e.facts.Put(facts)
 	for i := range res.Detections {
 		if f := e.Rule(res.Detections[i].Rule).Flag; f != "" {
 			flags = append(flags, f)

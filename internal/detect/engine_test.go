@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -135,21 +136,60 @@ func TestCache(t *testing.T) {
 	e := newEngine(t, Config{NoInjection: true})
 	text := strings.Repeat("a long history, ", 100) + "anna@firma-beispiel.de"
 	first := e.Scan([]Segment{{Text: text}}, Scope{}, Options{})
-	require.Len(t, e.cache.byKey, 1)
+	require.Equal(t, 1, e.cache.keys())
 	require.Equal(t, first, e.Scan([]Segment{{Text: text}}, Scope{}, Options{}))
-	require.Len(t, e.cache.byKey, 1)
+	require.Equal(t, 1, e.cache.keys())
 	// who wrote it is part of the key
 	e.Scan([]Segment{{Origin: Tool, Text: text}}, Scope{}, Options{})
-	require.Len(t, e.cache.byKey, 2)
+	require.Equal(t, 2, e.cache.keys())
 
-	small := newCache(10 * entryOverhead)
-	for i := range 1000 {
-		small.put(small.key(Segment{Text: fmt.Sprint(i)}), &partResult{})
-		require.LessOrEqual(t, small.bytes, small.limit)
+	// texts that hold nothing and such that hold something
+	c := newCache(8 << 10)
+	part := func(i int) *partResult {
+		if i%2 == 0 {
+			return nothing
+		}
+		return &partResult{counts: []ruleCount{{rule: uint16(i)}}}
 	}
-	require.Equal(t, small.used.Len(), len(small.byKey))
-	require.Positive(t, small.used.Len())
-	require.NotNil(t, small.get(small.key(Segment{Text: "999"})), "the last is kept")
+	for i := range 1000 {
+		key := c.key(Segment{Text: fmt.Sprint(i)})
+		require.Nil(t, c.get(key))
+		c.put(key, part(i))
+		c.put(key, part(i))
+		require.LessOrEqual(t, c.bytes, c.limit)
+		require.LessOrEqual(t, len(c.parts), 2*(c.limit/part(1).size()+1))
+		require.Equal(t, part(i), c.get(key))
+		for k := max(0, i-5); k < i; k++ {
+			if p := c.get(c.key(Segment{Text: fmt.Sprint(k)})); p != nil {
+				require.Equal(t, part(k), p)
+			}
+		}
+	}
+	require.LessOrEqual(t, c.keys()*int(unsafe.Sizeof(cacheSlot{})), 4<<10)
+	require.Greater(t, c.keys(), 50)
+}
+
+// keys is how many keys a cache has.
+func (c *cache) keys() (n int) {
+	for i := range c.sets {
+		for _, s := range c.sets[i] {
+			if s.part > 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// What is used stays, whatever else comes.
+func TestCacheKeepsWhatIsUsed(t *testing.T) {
+	c := newCache(1) // one set
+	used := c.key(Segment{Text: "used"})
+	c.put(used, nothing)
+	for i := range 100 {
+		c.put(c.key(Segment{Text: fmt.Sprint(i)}), nothing)
+		require.NotNil(t, c.get(used), i)
+	}
 }
 
 func TestConcurrentScans(t *testing.T) {

@@ -1,6 +1,9 @@
 package detect
 
 import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -36,24 +39,22 @@ func leaks(segs []Segment) bool {
 	if system < leakMin || output < leakMin {
 		return false
 	}
-	// stretches of the shorter side are kept, and counted on the longer: few
-	// system prompts are short and few answers long
-	known := make(map[uint64]struct{}, min(system, maxLeak)/5)
+	known := shingleSets.Get().(*shingleSet)
+	defer known.free()
 	left := maxLeak
 	for i := range segs {
 		if segs[i].Origin == System && left > 0 {
 			text := segs[i].Text[:min(len(segs[i].Text), left)]
 			left -= len(text)
-			shingles(text, func(h uint64, _, _ int) bool {
-				known[h] = struct{}{}
-				return true
-			})
+			for w := newWords(text); w.shingle(); {
+				known.hashes = append(known.hashes, w.sum)
+			}
 		}
 	}
-	if len(known) == 0 {
+	if len(known.hashes) == 0 {
 		return false
 	}
-	leak := false
+	known.build()
 	total := 0
 	left = maxLeak
 	for i := range segs {
@@ -63,46 +64,144 @@ func leaks(segs []Segment) bool {
 		text := segs[i].Text[:min(len(segs[i].Text), left)]
 		left -= len(text)
 		run, reach := 0, -1 // the stretch in a row that is known, and its end
-		shingles(text, func(h uint64, start, end int) bool {
-			if _, ok := known[h]; !ok {
+		for w := newWords(text); w.shingle(); {
+			if !known.has(w.sum) {
+				continue
+			}
+			if start := w.start(); start > reach {
+				run = start
+				total += w.end - start
+			} else {
+				total += w.end - reach
+			}
+			reach = w.end
+			if reach-run >= leakBytes || system <= 4*leakBytes && float64(total) >= leakShare*float64(system) {
 				return true
 			}
-			if start > reach {
-				run = start
-				total += end - start
-			} else {
-				total += end - reach
-			}
-			reach = end
-			leak = reach-run >= leakBytes || system <= 4*leakBytes && float64(total) >= leakShare*float64(system)
-			return !leak
-		})
-		if leak {
+		}
+	}
+	return false
+}
+
+// shingleSet is a set of hashes of stretches.
+type shingleSet struct {
+	hashes []uint64
+	slots  []uint64 // open addressing, 0 is free
+	shift  int
+}
+
+var shingleSets = sync.Pool{New: func() any { return new(shingleSet) }}
+
+// maxShingles bounds what an idle set holds on to.
+const maxShingles = 16 << 10
+
+func (s *shingleSet) free() {
+	if cap(s.slots) > maxShingles || cap(s.hashes) > maxShingles {
+		*s = shingleSet{}
+	}
+	s.hashes = s.hashes[:0]
+	shingleSets.Put(s)
+}
+
+// build makes the set that of the hashes.
+func (s *shingleSet) build() {
+	log := bits.Len(uint(len(s.hashes))) + 1 // at most half of the slots are taken
+	if n := 1 << log; n > cap(s.slots) {
+		s.slots = make([]uint64, n)
+	} else {
+		s.slots = s.slots[:n]
+		clear(s.slots)
+	}
+	s.shift = 64 - log
+	for _, h := range s.hashes {
+		at := s.find(h)
+		s.slots[at] = h | 1
+	}
+}
+
+// find is the slot of a hash, or the free one where it belongs. The lowest bit,
+// which nothing depends on, makes hashes other than 0.
+func (s *shingleSet) find(hash uint64) int {
+	hash |= 1
+	at := int(hash * hashFactor >> s.shift)
+	for s.slots[at] != 0 && s.slots[at] != hash {
+		at = (at + 1) & (len(s.slots) - 1)
+	}
+	return at
+}
+
+func (s *shingleSet) has(hash uint64) bool { return s.slots[s.find(hash)] != 0 }
+
+const hashFactor = 0x9E3779B97F4A7C15
+
+// oldest is hashFactor to the power of leakWords: what a word's hash was
+// multiplied by when it leaves the stretch.
+var oldest = func() uint64 {
+	f := uint64(1)
+	for range leakWords {
+		f *= hashFactor
+	}
+	return f
+}()
+
+// words goes through a text's words: letters and digits in lower case; a
+// character of a script without spaces is a word.
+type words struct {
+	text   string
+	end    int // of the last word
+	n      int // of words
+	hashes [leakWords]uint64
+	starts [leakWords]int
+	sum    uint64 // the hash of the last leakWords words
+}
+
+func newWords(text string) words { return words{text: text} }
+
+// start is where the stretch of the last leakWords words begins.
+func (w *words) start() int { return w.starts[w.n%leakWords] }
+
+// shingle goes on by a word, or to the end of the first stretch. It is false when
+// there is none more.
+func (w *words) shingle() bool {
+	for w.next() {
+		if w.n >= leakWords {
 			return true
 		}
 	}
 	return false
 }
 
-// shingles calls f with a hash of every leakWords words in a row and where they
-// are, until it returns false. Words are letters and digits in lower case; a
-// character of a script without spaces is a word.
-func shingles(text string, f func(hash uint64, start, end int) bool) {
-	const factor = 0x9E3779B97F4A7C15
-	var words [leakWords]uint64
-	var starts [leakWords]int
-	n := 0
-	for i := 0; i < len(text); {
+func (w *words) next() bool {
+	text, i := w.text, w.end
+	for i < len(text) {
 		start, h := i, uint64(0)
 		for i < len(text) {
-			c := text[i]
-			if c < utf8.RuneSelf {
-				if !isAlnum(c) {
-					break
+			// letters and digits of ASCII, up to eight at once
+			if i+8 <= len(text) {
+				b := binary.LittleEndian.Uint64(bytesOf(text[i : i+8]))
+				n := bits.TrailingZeros64(^alnumBytes(b)&highBits) / 8
+				if n == 8 {
+					h = (h ^ (b | lowerBits)) * hashFactor
+					h ^= h >> 29
+					i += 8
+					continue
 				}
-				h = (h ^ uint64(c|0x20)) * factor
-				i++
-				continue
+				if n > 0 {
+					h = (h ^ (b|lowerBits)&(1<<(8*n)-1)) * hashFactor
+					h ^= h >> 29
+					i += n
+				}
+			} else if isAlnum(text[i]) {
+				b, n := uint64(0), 0
+				for ; n < 8 && i < len(text) && isAlnum(text[i]); n++ {
+					b |= uint64(text[i]|0x20) << (8 * n)
+					i++
+				}
+				h = (h ^ b) * hashFactor
+				h ^= h >> 29
+			}
+			if i == len(text) || text[i] < utf8.RuneSelf {
+				break
 			}
 			r, size := utf8.DecodeRuneInString(text[i:])
 			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) {
@@ -110,31 +209,45 @@ func shingles(text string, f func(hash uint64, start, end int) bool) {
 			}
 			if r >= 0x2e80 && r < 0xa000 || r >= 0xf900 && r < 0xfb00 {
 				if i == start {
-					h = (h ^ uint64(r)) * factor
+					h = (h ^ uint64(r)) * hashFactor
 					i += size
 				}
 				break
 			}
-			h = (h ^ uint64(unicode.ToLower(r))) * factor
+			h = (h ^ uint64(unicode.ToLower(r))) * hashFactor
 			i += size
 		}
 		if i == start {
-			_, size := utf8.DecodeRuneInString(text[i:])
-			i += size
+			if text[i] < utf8.RuneSelf {
+				i++
+			} else {
+				_, size := utf8.DecodeRuneInString(text[i:])
+				i += size
+			}
 			continue
 		}
-		words[n%leakWords], starts[n%leakWords] = h^h>>29, start
-		n++
-		if n < leakWords {
-			continue
-		}
-		sum := uint64(0)
-		for k := range leakWords {
-			sum = (sum ^ words[(n+k)%leakWords]) * factor
-			sum ^= sum >> 32
-		}
-		if !f(sum, starts[n%leakWords], i) {
-			return
-		}
+		h ^= h >> 29
+		slot := w.n % leakWords
+		w.sum = w.sum*hashFactor + h - w.hashes[slot]*oldest
+		w.hashes[slot], w.starts[slot], w.end = h, start, i
+		w.n++
+		return true
 	}
+	w.end = i
+	return false
+}
+
+const (
+	lowBits   = 0x0101010101010101
+	highBits  = 0x80 * lowBits
+	lowerBits = 0x20 * lowBits
+)
+
+// alnumBytes has the highest bit of each byte that is an ASCII letter or digit.
+func alnumBytes(x uint64) uint64 {
+	y := x &^ highBits
+	l := y | lowerBits
+	letter := (l + (0x80-'a')*lowBits) &^ (l + (0x7f-'z')*lowBits)
+	digit := (y + (0x80-'0')*lowBits) &^ (y + (0x7f-'9')*lowBits)
+	return (letter | digit) &^ x & highBits
 }

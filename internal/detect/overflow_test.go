@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -94,16 +96,45 @@ func FuzzLeaks(f *testing.F) {
 	f.Add("您是海港银行的助手", "\xff\xfe")
 	f.Fuzz(func(t *testing.T, system, output string) {
 		leaks([]Segment{{Origin: System, Text: system}, {Origin: Output, Text: output}})
-		var words int
-		shingles(system, func(_ uint64, start, end int) bool {
-			if start < 0 || end > len(system) || start >= end {
-				t.Fatalf("%d to %d of %d bytes", start, end, len(system))
+		// the words are those that are read a character at a time
+		var want, got []string
+		for _, word := range strings.FieldsFunc(system, func(r rune) bool {
+			return r == utf8.RuneError || r < utf8.RuneSelf && !isAlnum(byte(r)) || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r)
+		}) {
+			from := 0
+			for i, r := range word {
+				if r >= 0x2e80 && r < 0xa000 || r >= 0xf900 && r < 0xfb00 {
+					if from < i {
+						want = append(want, word[from:i])
+					}
+					from = i + utf8.RuneLen(r)
+					want = append(want, word[i:from])
+				}
 			}
-			words++
-			return true
-		})
+			if from < len(word) {
+				want = append(want, word[from:])
+			}
+		}
+		hashes := map[string]uint64{}
+		stretches := 0
+		for w := newWords(system); w.next(); {
+			k := (w.n - 1) % leakWords
+			word := system[w.starts[k]:w.end]
+			got = append(got, word)
+			if w.n >= leakWords {
+				stretches++
+				require.Less(t, w.start(), w.end)
+			}
+			if h, ok := hashes[lowerASCII(word)]; ok {
+				require.Equal(t, h, w.hashes[k])
+			}
+			hashes[lowerASCII(word)] = w.hashes[k]
+		}
+		if utf8.ValidString(system) {
+			require.Equal(t, want, got)
+		}
 		whole := leaks([]Segment{{Origin: System, Text: system}, {Origin: Output, Text: system}})
-		if words == 0 && whole {
+		if stretches == 0 && whole {
 			t.Fatal("a leak of nothing")
 		}
 	})

@@ -45,7 +45,7 @@ type scanner struct {
 	sig    signals
 	places injection.Places
 	found  []match // of the current block and what reaches into the next
-	part   *partResult
+	part   partResult
 	// numbersDone is where the token with digits that was looked at last ends.
 	numbersDone int
 	// phoneDone is where the last telephone number ends.
@@ -54,13 +54,14 @@ type scanner struct {
 	phonesParsed int
 	ahits        []injection.Hit
 	chunks       [maxChunks]chunk
+	chunked      bool // chunks are in use
 	// digits, groups and number are those of token.
 	digits [maxDigits]byte
 	groups [maxGroups]uint8
 	number number
 }
 
-// partResult is what one text holds; it stays in the cache.
+// partResult is what one text holds; it stays in the cache and is never changed.
 type partResult struct {
 	matches   []match // accepted, in order, at most maxMatches
 	counts    []ruleCount
@@ -68,6 +69,9 @@ type partResult struct {
 	secret    bool // with at least medium confidence
 	truncated bool
 }
+
+// nothing is what most texts hold.
+var nothing = &partResult{}
 
 type ruleCount struct {
 	rule  uint16
@@ -80,7 +84,7 @@ type ruleCount struct {
 func (s *scanner) scan(seg Segment) *partResult {
 	s.text, s.seg = seg.Text, seg
 	s.hits, s.found = s.hits[:0], s.found[:0]
-	s.part = &partResult{}
+	s.part = partResult{matches: s.part.matches[:0], counts: s.part.counts[:0], flags: s.part.flags[:0]}
 	s.numbersDone, s.phoneDone, s.phonesParsed = 0, 0, 0
 	s.sig.numbers, s.sig.ats = s.sig.numbers[:0], s.sig.ats[:0]
 	s.ahits = s.ahits[:0]
@@ -89,8 +93,11 @@ func (s *scanner) scan(seg Segment) *partResult {
 	if s.e.inject && (seg.Origin == User || seg.Origin == Tool) {
 		s.sig.places = &s.places
 	}
-	for i := range s.chunks {
-		s.chunks[i].index = 0
+	if s.chunked {
+		for i := range s.chunks {
+			s.chunks[i].index = 0
+		}
+		s.chunked = false
 	}
 	filtered, judged := 0, 0
 	n := len(s.text)
@@ -108,9 +115,8 @@ func (s *scanner) scan(seg Segment) *partResult {
 	}
 	s.hashed()
 	s.inspect()
-	s.finish()
-	p := s.part
-	s.part, s.text, s.seg = nil, "", Segment{}
+	p := s.finish()
+	s.text, s.seg = "", Segment{}
 	return p
 }
 
@@ -303,6 +309,7 @@ type chunk struct {
 // chunk returns the words of context whose rarest bytes are in a chunk.
 func (s *scanner) chunk(index int) *chunk {
 	c := &s.chunks[index%maxChunks]
+	s.chunked = true
 	if c.index != index+1 {
 		c.index = index + 1
 		from := index * chunkBytes
@@ -375,7 +382,7 @@ func (s *scanner) resolve(cluster []match) {
 }
 
 func (s *scanner) accept(m match) {
-	p := s.part
+	p := &s.part
 	if len(p.matches) < maxMatches {
 		p.matches = append(p.matches, m)
 	}
@@ -435,9 +442,12 @@ func (e *Engine) injectionHits(text string) []injection.Hit {
 	return out
 }
 
-// finish drops rules that weren't found often enough and sums up.
-func (s *scanner) finish() {
-	p := s.part
+// finish drops rules that weren't found often enough, sums up and returns a copy.
+func (s *scanner) finish() *partResult {
+	p := &s.part
+	if len(p.counts) == 0 && len(p.flags) == 0 && !p.truncated {
+		return nothing
+	}
 	few := func(rule uint16) bool {
 		least := s.e.rules[rule].MinCount
 		return least > 1 && slices.ContainsFunc(p.counts, func(c ruleCount) bool { return c.rule == rule && int(c.count) < least })
@@ -450,6 +460,8 @@ func (s *scanner) finish() {
 		}
 	}
 	slices.SortStableFunc(p.matches, func(a, b match) int { return cmp.Compare(a.start, b.start) })
-	p.matches = slices.Clip(slices.Clone(p.matches))
-	p.counts = slices.Clip(slices.Clone(p.counts))
+	return &partResult{
+		matches: slices.Clip(slices.Clone(p.matches)), counts: slices.Clip(slices.Clone(p.counts)), flags: slices.Clip(slices.Clone(p.flags)),
+		secret: p.secret, truncated: p.truncated,
+	}
 }

@@ -246,7 +246,17 @@ type facts struct {
 	parts  []*partResult
 }
 
+// newFacts makes the facts of no text.
 func newFacts(rules int) *facts { return &facts{counts: make([]ruleCount, rules)} }
+
+// reset makes f the facts of no text.
+func (f *facts) reset() {
+	for _, i := range f.order {
+		f.counts[i] = ruleCount{}
+	}
+	clear(f.parts)
+	f.order, f.parts = f.order[:0], f.parts[:0]
+}
 
 func (f *facts) add(p *partResult) {
 	if len(p.counts) == 0 {

@@ -46,7 +46,8 @@ func leaks(segs []Segment) bool {
 		if segs[i].Origin == System && left > 0 {
 			text := segs[i].Text[:min(len(segs[i].Text), left)]
 			left -= len(text)
-			for w := newWords(text); w.shingle(); {
+			w := words{text: text}
+			for w.shingle() {
 				known.hashes = append(known.hashes, w.sum)
 			}
 		}
@@ -64,7 +65,8 @@ func leaks(segs []Segment) bool {
 		text := segs[i].Text[:min(len(segs[i].Text), left)]
 		left -= len(text)
 		run, reach := 0, -1 // the stretch in a row that is known, and its end
-		for w := newWords(text); w.shingle(); {
+		w := words{text: text}
+		for w.shingle() {
 			if !known.has(w.sum) {
 				continue
 			}
@@ -154,8 +156,6 @@ type words struct {
 	starts [leakWords]int
 	sum    uint64 // the hash of the last leakWords words
 }
-
-func newWords(text string) words { return words{text: text} }
 
 // start is where the stretch of the last leakWords words begins.
 func (w *words) start() int { return w.starts[w.n%leakWords] }

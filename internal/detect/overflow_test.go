@@ -117,7 +117,8 @@ func FuzzLeaks(f *testing.F) {
 		}
 		hashes := map[string]uint64{}
 		stretches := 0
-		for w := newWords(system); w.next(); {
+		w := words{text: system}
+		for w.next() {
 			k := (w.n - 1) % leakWords
 			word := system[w.starts[k]:w.end]
 			got = append(got, word)

@@ -1,9 +1,11 @@
 package injection
 
 import (
+	"encoding/binary"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+	"unsafe"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -87,16 +89,13 @@ var oddLead = func() (t [256]uint8) {
 
 // odd tells text in which Normalise may find something.
 func odd(text string) bool {
-	letters, others := 0, 0
+	others := 0
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if c < utf8.RuneSelf {
-			if c|0x20 >= 'a' && c|0x20 <= 'z' {
-				letters++
-			}
+		if i+8 <= len(text) && isASCII(text[i:i+8]) {
+			i += 7
 			continue
 		}
-		switch oddLead[c] {
+		switch c := text[i]; oddLead[c] {
 		case 1:
 			r, n := utf8.DecodeRuneInString(text[i:])
 			if l := lookOf(r); l != plain {
@@ -112,13 +111,22 @@ func odd(text string) bool {
 			i++
 		}
 	}
-	return others > 0 && letters > others
+	if others == 0 {
+		return false
+	}
+	letters := 0
+	for i := range len(text) {
+		if c := text[i] | 0x20; c >= 'a' && c <= 'z' {
+			letters++
+		}
+	}
+	return letters > others
 }
 
 // isASCII tells text that has nothing for Normalise.
 func isASCII(s string) bool {
 	for len(s) >= 8 {
-		if (s[0]|s[1]|s[2]|s[3]|s[4]|s[5]|s[6]|s[7])&0x80 != 0 {
+		if binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s), 8))&0x8080808080808080 != 0 {
 			return false
 		}
 		s = s[8:]

@@ -1,7 +1,5 @@
 package detect
 
-import "time"
-
 // digit is the value of an ASCII digit.
 func digit(c byte) int { return int(c - '0') }
 
@@ -118,11 +116,14 @@ func date(year, month, day int) bool {
 	if month < 1 || month > 12 || day < 1 || day > 31 {
 		return false
 	}
-	if year == 0 {
-		year = 2000
+	if month == 2 && day == 29 {
+		return year%4 == 0 && (year%100 != 0 || year%400 == 0)
 	}
-	return time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC).Day() == day
+	return day <= int(daysOf[month])
 }
+
+// daysOf are the days of months, without leap days.
+var daysOf = [...]uint8{1: 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 
 // yymmdd says whether six digits are a date of some century.
 func yymmdd(d string) bool {

@@ -180,7 +180,7 @@ type Engine struct {
 	// around finds the words of context, only near what needs them.
 	around    *prefilter
 	contexts  []bitset // of each word, the groups it is in
-	numbers   [maxDigits + 1][]*Rule
+	numbers   [maxDigits + 1]numberRules
 	tokens    [kindsOfToken][maxToken + 1][]tokenRule
 	runs      []*Rule     // tried at numbers, at most maxRuns
 	beside    [256]uint32 // the runs that a byte right before or after a number asks for
@@ -318,7 +318,7 @@ func (e *Engine) place(r *Rule) error {
 		return nil
 	}
 	for _, n := range v.digits {
-		e.numbers[n] = append(e.numbers[n], r)
+		e.numbers[n].add(r)
 	}
 	if v.token != nil {
 		for n := v.tokenMin; n <= v.tokenMax; n++ {

@@ -684,15 +684,12 @@ func caSIN(n *number) fit {
 }
 
 func nzIRD(n *number) fit {
-	d := n.digits
-	if len(d) == 8 {
-		d = "0" + d
-	}
+	d, skip := n.digits, 9-len(n.digits) // one of eight digits has a 0 before it
 	if v := num(d); v < 10000000 || v > 150000000 {
 		return noFit
 	}
 	check := func(w ...int) int {
-		r := weighted(d, w...) % 11
+		r := weighted(d, w[skip:]...) % 11
 		if r == 0 {
 			return 0
 		}
@@ -702,7 +699,7 @@ func nzIRD(n *number) fit {
 	if c == 10 {
 		c = check(7, 4, 3, 2, 5, 2, 7, 6)
 	}
-	return when(c == digit(d[8]), weakFit)
+	return when(c == digit(d[len(d)-1]), weakFit)
 }
 
 // mod11Pair is a Brazilian check digit.
@@ -971,14 +968,13 @@ func iePPS(t string, start, end int) (int, int, fit) {
 	return start, end, when("WABCDEFGHIJKLMNOPQRSTUV"[sum%23] == d[7], weakFit)
 }
 
-// spread reads the letters and digits of a code of length n that starts at a
-// place, skipping single spaces or hyphens.
-func spread(t string, start, n int) (string, int, bool) {
-	var b [40]byte
-	k, i := 0, start
-	for k < n {
+// spread reads the letters and digits of a code that starts at a place into b, as
+// many as it holds, skipping single spaces or hyphens, and returns where it ends.
+func spread(b []byte, t string, start int) (end int, ok bool) {
+	i := start
+	for k := 0; k < len(b); i++ {
 		if i >= len(t) {
-			return "", 0, false
+			return 0, false
 		}
 		switch c := t[i]; {
 		case isAlnum(c):
@@ -986,14 +982,13 @@ func spread(t string, start, n int) (string, int, bool) {
 			k++
 		case (c == ' ' || c == '-' || c == '.') && k > 0 && isAlnum(t[i-1]):
 		default:
-			return "", 0, false
+			return 0, false
 		}
-		i++
 	}
 	if i < len(t) && isAlnum(t[i]) {
-		return "", 0, false
+		return 0, false
 	}
-	return string(b[:k]), i, true
+	return i, true
 }
 
 // ukNINO is a UK national insurance number: a prefix that is given out, six
@@ -1008,11 +1003,12 @@ func ukNINO(t string, start, end int) (int, int, fit) {
 	} else if end-start != 9 && end-start != 8 && end-start != 4 {
 		return 0, 0, noFit
 	}
-	d, stop, ok := spread(t, start, 9)
-	if !ok || !sameCase(d) {
+	var b [9]byte
+	stop, ok := spread(b[:], t, start)
+	if !ok || !sameCase(string(b[:])) {
 		return 0, 0, noFit
 	}
-	d = strings.ToUpper(d)
+	d := strings.ToUpper(string(b[:]))
 	if !allLetters(d[:2]) || !allDigits(d[2:8]) || d[8] < 'A' || d[8] > 'D' {
 		return 0, 0, noFit
 	}
@@ -1032,8 +1028,13 @@ func deRVNR(t string, start, end int) (int, int, fit) {
 	if end-start != 12 && end-start != 2 && end-start != 8 {
 		return 0, 0, noFit
 	}
-	d, stop, ok := spread(t, start, 12)
-	if !ok || !allDigits(d[:8]) || !isUpper(d[8]) || !allDigits(d[9:]) {
+	var b [12]byte
+	stop, ok := spread(b[:], t, start)
+	if !ok || !isUpper(b[8]) {
+		return 0, 0, noFit
+	}
+	d := string(b[:])
+	if !allDigits(d[:8]) || !allDigits(d[9:]) {
 		return 0, 0, noFit
 	}
 	day := num(d[2:4])
@@ -1103,11 +1104,12 @@ func iban(t string, start, end int) (int, int, fit) {
 	if !ok || end-start > n {
 		return 0, 0, noFit
 	}
-	d, stop, ok := spread(t, start, n)
+	var b [34]byte
+	stop, ok := spread(b[:n], t, start)
 	if !ok {
 		return 0, 0, noFit
 	}
-	d = strings.ToUpper(d)
+	d := strings.ToUpper(string(b[:n]))
 	r := 0
 	for i := range n {
 		c := d[(i+4)%n]
@@ -1272,11 +1274,12 @@ func usMBI(t string, start, end int) (int, int, fit) {
 	if end-start != 11 && end-start != 4 {
 		return 0, 0, noFit
 	}
-	d, stop, ok := spread(t, start, 11)
+	var b [11]byte
+	stop, ok := spread(b[:], t, start)
 	if !ok {
 		return 0, 0, noFit
 	}
-	d = strings.ToUpper(d)
+	d := strings.ToUpper(string(b[:]))
 	if strings.ContainsAny(d, "SLOIBZ") || d[0] == '0' {
 		return 0, 0, noFit
 	}

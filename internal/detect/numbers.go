@@ -54,6 +54,76 @@ func (n *number) shape(lengths ...uint8) bool {
 	return true
 }
 
+// groupings are the lengths of the groups in which a validator's numbers may stand,
+// for those that don't take any. All but us_ssn_spaced and kr_licence take numbers
+// without separators as well. They keep most validators from most numbers.
+var groupings = map[string][]string{
+	"aba": {"441"}, "us_ssn": {"324"}, "us_itin": {"324", "36", "54"}, "us_ssn_spaced": {"324"}, "us_ein": {"27"}, "us_npi": {},
+	"nhs": {"334"}, "uk_utr": {"55"}, "sort_code": {"222", "2228"}, "ng_nin": {}, "kr_licence": {"2262"}, "kr_rrn": {"67"}, "kr_brn": {"325"},
+	"de_tax_id": {"2333"}, "it_vat": {}, "nl_bsn": {"333", "423"}, "pl_pesel": {}, "be_national": {"22232", "632"},
+	"se_personnummer": {"64", "84"}, "dk_cpr": {"64"}, "no_fnr": {"65"}, "pt_nif": {"333"}, "at_svnr": {"46"}, "cz_rc": {"63", "64"},
+	"ro_cnp": {}, "bg_egn": {}, "hr_oib": {}, "ee_lt_id": {}, "gr_afm": {}, "hu_taj": {"333"}, "si_emso": {}, "tr_tckn": {},
+	"za_id": {"643", "6421"}, "in_aadhaar": {"444"}, "au_tfn": {"333", "332"}, "au_acn": {"333"}, "au_abn": {"2333"}, "au_medicare": {"451"},
+	"ca_sin": {"333"}, "ar_cuit": {"281"}, "jp_my_number": {"444"}, "il_id": {}, "th_id": {"14521"}, "imei": {"2661"},
+}
+
+// grouping is the lengths of groups as one number, five bits each.
+type grouping uint64
+
+// with is the grouping with one more group, which has place i.
+func (g grouping) with(i, length int) grouping { return g | grouping(length)<<(5*i) }
+
+func parseGrouping(s string) (g grouping) {
+	for i := range len(s) {
+		g = g.with(i, digit(s[i]))
+	}
+	return g
+}
+
+// numberRules are the rules that are tried at numbers with one count of digits.
+type numberRules struct {
+	plain   []*Rule
+	grouped []groupedRule
+}
+
+type groupedRule struct {
+	grouping grouping // 0 for any
+	rule     *Rule
+}
+
+// add puts a rule where its validator can fit.
+func (n *numberRules) add(r *Rule) {
+	n.plain = append(n.plain, r)
+	list, some := groupings[r.Validator]
+	if !some {
+		n.grouped = append(n.grouped, groupedRule{rule: r})
+	}
+	for _, g := range list {
+		n.grouped = append(n.grouped, groupedRule{parseGrouping(g), r})
+	}
+}
+
+// try runs the validators for a number.
+func (n *numberRules) try(s *scanner, v *number, g grouping) {
+	if v.plain() {
+		for _, r := range n.plain {
+			s.tryNumber(r, v)
+		}
+		return
+	}
+	for i := range n.grouped {
+		if k := &n.grouped[i]; k.grouping == 0 || k.grouping == g {
+			s.tryNumber(k.rule, v)
+		}
+	}
+}
+
+func (s *scanner) tryNumber(r *Rule, v *number) {
+	if f := r.validator.number(v); f != noFit {
+		s.emitFit(r, v.start, v.end, f)
+	}
+}
+
 // validator is a built-in matcher. Exactly one of its functions is set, which
 // says where it is tried.
 type validator struct {
@@ -190,14 +260,11 @@ func (s *scanner) token(start, end int) {
 	*v = number{text: t, start: start}
 	count, g, at := end-start, 1, end
 	groups[0] = uint8(count)
+	shape := grouping(0).with(0, count)
 	for {
 		v.end, v.digits, v.groups = at, unsafe.String(&digits[0], count), groups[:g]
 		if v.ends() {
-			for _, r := range s.e.numbers[count] {
-				if f := r.validator.number(v); f != noFit {
-					s.emitFit(r, v.start, v.end, f)
-				}
-			}
+			s.e.numbers[count].try(s, v, shape)
 		}
 		// one more group
 		if g == maxGroups || at+1 >= len(t) {
@@ -227,6 +294,7 @@ func (s *scanner) token(start, end int) {
 		}
 		count += stop - next
 		groups[g] = uint8(stop - next)
+		shape = shape.with(g, stop-next)
 		g++
 		at = stop
 	}

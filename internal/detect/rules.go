@@ -13,6 +13,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -95,6 +96,7 @@ type Rule struct {
 	bounded      bool
 	re           *regexp.Regexp
 	lead         *lead
+	need         *need
 	allow        []*regexp.Regexp
 	validator    *validator
 	contextWords []string
@@ -522,6 +524,7 @@ func (r *Rule) compilePattern() error {
 		return errors.New("pattern matches the empty text")
 	}
 	r.bounded = true
+	r.need = needOf(parsed, r.keywords)
 	if r.Window.Before == 0 {
 		r.lead = leadOf(parsed)
 	}
@@ -538,6 +541,105 @@ func (r *Rule) compilePattern() error {
 }
 
 const defaultWindow = 256
+
+// need is what a text holds wherever a pattern matches in it: a literal that is no
+// keyword, and so many bytes of a class in a row. Nothing is "" and 0. Where a
+// keyword stands without the rest, and most do, a look for these is all it takes.
+type need struct {
+	literal string
+	run     int
+	class   [256]bool
+}
+
+// Shorter runs and literals are not worth a look.
+const (
+	minNeededRun     = 8
+	minNeededLiteral = 6
+)
+
+func needOf(re *syntax.Regexp, keywords []string) *need {
+	var n need
+	switch re.Op {
+	case syntax.OpConcat, syntax.OpCapture, syntax.OpPlus:
+		for _, s := range re.Sub {
+			n.more(needOf(s, keywords))
+		}
+	case syntax.OpAlternate:
+		// the least of all
+		for i, s := range re.Sub {
+			m := needOf(s, keywords)
+			if i == 0 {
+				n.run, n.class = m.run, m.class
+			}
+			n.run = min(n.run, m.run)
+			for b := range n.class {
+				n.class[b] = n.class[b] || m.class[b]
+			}
+		}
+		if n.run == 0 {
+			n.class = [256]bool{}
+		}
+	case syntax.OpRepeat:
+		if re.Min == 0 {
+			break
+		}
+		if re.Sub[0].Op != syntax.OpCharClass {
+			return needOf(re.Sub[0], keywords)
+		}
+		if re.Min >= minNeededRun {
+			n.run = re.Min
+			for c := re.Sub[0].Rune; len(c) > 0; c = c[2:] {
+				for b := range n.class {
+					// a character outside of ASCII is some bytes outside of ASCII
+					n.class[b] = n.class[b] || b >= int(c[0]) && b <= int(c[1]) || b >= utf8.RuneSelf && c[1] >= utf8.RuneSelf
+				}
+			}
+		}
+	case syntax.OpLiteral:
+		l := string(re.Rune)
+		isKeyword := func(k string) bool {
+			k = strings.ToLower(strings.Trim(k, "*"))
+			return strings.Contains(k, strings.ToLower(l)) || strings.Contains(strings.ToLower(l), k)
+		}
+		if re.Flags&syntax.FoldCase == 0 && len(l) >= minNeededLiteral && !slices.ContainsFunc(keywords, isKeyword) {
+			n.literal = l
+		}
+	}
+	return &n
+}
+
+// more makes n what is needed where both are.
+func (n *need) more(m *need) {
+	if len(m.literal) > len(n.literal) {
+		n.literal = m.literal
+	}
+	if m.run > n.run {
+		n.run, n.class = m.run, m.class
+	}
+}
+
+// in says whether a text may hold what is needed.
+func (n *need) in(text string) bool {
+	if n.literal != "" && !strings.Contains(text, n.literal) {
+		return false
+	}
+	if n.run == 0 {
+		return true
+	}
+	// A byte that isn't of the class rules out all runs that it would be in: it is
+	// looked for from a run's end.
+	for end := n.run - 1; end < len(text); {
+		i := end
+		for n.class[text[i]] {
+			if i == end-n.run+1 {
+				return true
+			}
+			i--
+		}
+		end = i + n.run
+	}
+	return false
+}
 
 // lead is how a pattern begins: that many bytes of a literal, then at least so
 // many bytes of a class. Most places where a short keyword stands fail it, at a

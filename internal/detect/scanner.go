@@ -207,6 +207,9 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	}
 	from := max(0, start-r.Window.Before)
 	to := min(len(s.text), end+r.Window.After)
+	if !r.need.in(s.text[from:to]) {
+		return 0, 0, false
+	}
 	loc := r.re.FindStringSubmatchIndex(s.text[from:to])
 	if loc == nil {
 		return 0, 0, false
@@ -276,7 +279,10 @@ func (s *scanner) context(r *Rule, start, end int) bool {
 func (s *scanner) near(group, start, end, before, after int) bool {
 	from, to := max(0, start-before), min(len(s.text), end+after)
 	for c := max(0, from-maxKeyword) / chunkBytes; c <= to/chunkBytes; c++ {
-		k := s.chunk(c)
+		k := &s.chunks[c%maxChunks]
+		if k.index != c+1 {
+			s.fill(k, c)
+		}
 		if !k.groups.has(group) {
 			continue
 		}
@@ -306,20 +312,16 @@ type chunk struct {
 	groups bitset // of any of the words
 }
 
-// chunk returns the words of context whose rarest bytes are in a chunk.
-func (s *scanner) chunk(index int) *chunk {
-	c := &s.chunks[index%maxChunks]
+// fill looks for the words of context whose rarest bytes are in a chunk.
+func (s *scanner) fill(c *chunk, index int) {
 	s.chunked = true
-	if c.index != index+1 {
-		c.index = index + 1
-		from := index * chunkBytes
-		c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0], s.sig.blocks[:chunkBytes/sweep.Size])
-		clear(c.groups)
-		for _, h := range c.hits {
-			c.groups.add(s.e.contexts[h.keyword])
-		}
+	c.index = index + 1
+	from := index * chunkBytes
+	c.hits = s.e.around.keywordsIn(s.text, from, min(from+chunkBytes, len(s.text)), c.hits[:0], s.sig.blocks[:chunkBytes/sweep.Size])
+	clear(c.groups)
+	for _, h := range c.hits {
+		c.groups.add(s.e.contexts[h.keyword])
 	}
-	return c
 }
 
 // settle accepts matches that start before end: of those that overlap the one

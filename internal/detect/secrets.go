@@ -432,10 +432,10 @@ func looksPassword(v string, quoted bool) bool {
 // urlPassword is a URL with a user's password in it, around an '@'.
 func urlPassword(t string, at int) (int, int, bool) {
 	from := max(0, at-256)
-	i := strings.LastIndex(t[from:at], "://")
-	if i < 0 {
+	if !strings.Contains(t[from:at], "://") { // far quicker than to look for the last
 		return 0, 0, false
 	}
+	i := strings.LastIndex(t[from:at], "://")
 	auth := t[from+i+3 : at]
 	user, pass, ok := strings.Cut(auth, ":")
 	if !ok || len(pass) < 3 || strings.ContainsAny(auth, " \t\r\n\"'<>`/?#@") && !strings.ContainsAny(auth, "/@#") || strings.ContainsAny(auth, " \t\r\n\"'<>`") {

@@ -283,7 +283,7 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	var d [16]byte
 	var ends, sizes [8]int // of groups
 	n, g, i := 0, 0, start
-	seps := [128]bool{}
+	hyphen := false
 	for i < len(t) && g < len(ends) {
 		k := i
 		for k < len(t) && isDigit(t[k]) && n < len(d) {
@@ -302,11 +302,17 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		g++
 		// a separator: one or two of these
 		i = k
-		for i < len(t) && i-k < 3 && strings.IndexByte(" -./()", t[i]) >= 0 {
-			if t[i] == ')' {
+	separators:
+		for i < len(t) && i-k < 3 {
+			switch t[i] {
+			case ' ', '.', '/', '(':
+			case '-':
+				hyphen = true
+			case ')':
 				paren = paren || g <= 2
+			default:
+				break separators
 			}
-			seps[t[i]] = true
 			i++
 		}
 		if i-k > 2 && t[i-1] != '(' && t[i-1] != ')' || i == k {
@@ -317,12 +323,15 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		}
 	}
 	best, conf, b := 0, None, 0
-	for ; g > 0; g-- {
-		n = 0
-		for k := range g {
-			n += sizes[k]
+	n = 0
+	for k := range g {
+		n += sizes[k]
+	}
+	for ; g > 0; n, g = n-sizes[g-1], g-1 {
+		if !plus && (n < 7 || n > 13) {
+			continue // as phoneForm says
 		}
-		c, ok := phoneForm(string(d[:n]), sizes[:g], plus, paren, seps['/'] || seps['.'], seps['-'])
+		c, ok := phoneForm(string(d[:n]), sizes[:g], plus, paren, hyphen)
 		if ok && plus && s.phonesParsed < maxParsed {
 			s.phonesParsed++
 			switch valid := validPhone(string(d[:n])); {
@@ -356,7 +365,7 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 
 // phoneForm judges digits in groups. No confidence and true is a form that
 // needs a word that says what it is.
-func phoneForm(d string, groups []int, plus, paren, slashOrDot, hyphen bool) (Confidence, bool) {
+func phoneForm(d string, groups []int, plus, paren, hyphen bool) (Confidence, bool) {
 	n := len(d)
 	if plus {
 		for k := 1; k <= 3 && k < n; k++ {
@@ -398,7 +407,7 @@ func phoneForm(d string, groups []int, plus, paren, slashOrDot, hyphen bool) (Co
 		return Medium, true
 	}
 	if d[:2] == "00" && n >= 11 {
-		return phoneForm(d[2:], groups, true, paren, slashOrDot, hyphen)
+		return phoneForm(d[2:], groups, true, paren, hyphen)
 	}
 	if paren && n >= 8 && groups[0] >= 2 && groups[0] <= 5 && len(groups) >= 2 {
 		return None, true
@@ -678,7 +687,13 @@ func streetNumber(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		if w == "" || !capital(w) {
 			return 0, 0, None
 		}
-		l := strings.ToLower(w)
+		if words > 0 && isDigit(w[0]) {
+			return 0, 0, None
+		}
+		l := w
+		if words > 0 || !isDigit(w[0]) {
+			l = strings.ToLower(w)
+		}
 		switch {
 		case words > 0 && streetSuffixes[l] && !(j+1 < len(t) && t[j] == ' ' && isUpper(t[j+1]) && streetSuffixes[nextWord(t, j+1)]):
 			if j < len(t) && t[j] == '.' && len(l) <= 4 {
@@ -689,8 +704,6 @@ func streetNumber(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			if e := addressTail(t, at); e > at {
 				return start, e, r.conf
 			}
-			return 0, 0, None
-		case isDigit(w[0]) && words > 0:
 			return 0, 0, None
 		}
 		if j < len(t) && t[j] == '.' && len(l) <= 2 {

@@ -14,6 +14,7 @@ var figures = []figure{
 	{what: "processor of bare SHA-256, 32 KB prompts", bench: "ClaudeAudit/32KB", unit: "MB/s", base: "SHA256/32KB", reach: 0.12, form: percent},
 	{what: "processor of bare SHA-256, 32 KB, history resent", bench: "Resent/32KB", unit: "MB/s", base: "SHA256/32KB", form: percent},
 	{what: "processor of bare SHA-256, 32 KB, detection off", bench: "NoDetection/32KB", unit: "MB/s", base: "SHA256/32KB", form: percent},
+	{what: "processor with 500 keywords of a customer over without, 32 KB", bench: "Dictionary/32KB", unit: "with-MB/s", base: "Dictionary/32KB", per: "without-MB/s", reach: 0.9, form: percent},
 	{what: "ledger, 64 writers over one", bench: "Append/ledger/writers=64", unit: "entries/s", base: "Append/ledger/writers=1", reach: 20, form: times},
 	{what: "ledger of bare grouped writes, 1 writer", bench: "Append/ledger/writers=1", unit: "entries/s", base: "Append/plain/writers=1", form: percent},
 	{what: "ledger of bare grouped writes, 16 writers", bench: "Append/ledger/writers=16", unit: "entries/s", base: "Append/plain/writers=16", form: percent},

@@ -113,9 +113,11 @@ func classesOf(v string) (c charClasses) {
 // looksRandom says whether a value of at least minimum bytes looks made by a
 // machine: letters and digits mixed, much entropy, and not words.
 func looksRandom(v string, minimum int) bool {
-	if len(v) < minimum || isPlaceholder(v) {
-		return false
-	}
+	return len(v) >= minimum && mixed(v) && !isPlaceholder(v)
+}
+
+// mixed is looksRandom for a value that is long enough and stands for no other.
+func mixed(v string) bool {
 	c := classesOf(v)
 	letters := c.lower + c.upper
 	if c.other*3 > len(v) {
@@ -153,9 +155,14 @@ func looksRandom(v string, minimum int) bool {
 	return c.digits >= 2 || len(v) >= 24 && w < 0.5
 }
 
-func isValueByte(c byte) bool {
-	return isAlnum(c) || strings.IndexByte("_-+/=.~:%", c) >= 0
-}
+func isValueByte(c byte) bool { return valueBytes[c] }
+
+var valueBytes = func() (t [256]bool) {
+	for c := range t {
+		t[c] = isAlnum(byte(c)) || strings.IndexByte("_-+/=.~:%", byte(c)) >= 0
+	}
+	return t
+}()
 
 func isQuote(c byte) bool { return c == '"' || c == '\'' || c == '`' }
 
@@ -166,6 +173,8 @@ var fillers = map[string]bool{
 	"to": true, "for": true, "as": true, "ist": true, "est": true, "es": true, "est:": true, "prod": true, "production": true, "live": true,
 	"test": true, "auth": true, "apikey": true, "master": true, "new": true, "be": true, "was": true, "set": true, "here": true, "my": true,
 }
+
+const longestFiller = len("production")
 
 // hashWords are words before values that are no secrets.
 var hashWords = map[string]bool{
@@ -235,7 +244,8 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		if looksRandom(v, minimum) && !isReference(v) || op && len(v) >= 14 && len(v) < minimum && (!weak || len(v) >= 16) && looksToken(v) {
 			return i, stop, r.conf
 		}
-		known := fillers[strings.ToLower(strings.Trim(v, "_-:=.+/"))]
+		word := strings.Trim(v, "_-:=.+/")
+		known := len(word) <= longestFiller && fillers[strings.ToLower(word)]
 		if !known && !weak && !unknown && len(v) <= 12 && allLetters(v) && !hashWords[strings.ToLower(v)] {
 			unknown, known = true, true // one word of the sentence: the token for Heron is …
 			minimum = max(minimum, 20)

@@ -180,6 +180,7 @@ type Engine struct {
 	// around finds the words of context, only near what needs them.
 	around    *prefilter
 	contexts  []bitset // of each word, the groups it is in
+	reach     int      // how far from the beginning of a value its context may begin
 	numbers   [maxDigits + 1]numberRules
 	tokens    [kindsOfToken][maxToken + 1][]tokenRule
 	runs      []*Rule     // tried at numbers, at most maxRuns
@@ -208,7 +209,7 @@ type role struct {
 
 type bitset []uint64
 
-func (b bitset) has(i int) bool { return i>>6 < len(b) && b[i>>6]>>(i&63)&1 != 0 }
+func (b bitset) has(i int) bool { return uint(i)>>6 < uint(len(b)) && b[i>>6]>>(i&63)&1 != 0 }
 
 func (b *bitset) set(i int) {
 	for len(*b) <= i>>6 {
@@ -273,10 +274,14 @@ func New(cfg Config) (*Engine, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: rule %s: %w", r.where(), r.ID, err)
 			}
+			e.reach = max(e.reach, maxKeyword+maxSpread+max(r.Context.Before, r.Context.After))
 		}
 		if err := e.place(r); err != nil {
 			return nil, err
 		}
+	}
+	for i := range e.numbers {
+		e.numbers[i] = newNumberRules(e.numbers[i].plain)
 	}
 	if e.inject {
 		for i, w := range injection.Keywords() {
@@ -318,7 +323,7 @@ func (e *Engine) place(r *Rule) error {
 		return nil
 	}
 	for _, n := range v.digits {
-		e.numbers[n].add(r)
+		e.numbers[n].plain = append(e.numbers[n].plain, r)
 	}
 	if v.token != nil {
 		for n := v.tokenMin; n <= v.tokenMax; n++ {

@@ -968,6 +968,10 @@ func iePPS(t string, start, end int) (int, int, fit) {
 	return start, end, when("WABCDEFGHIJKLMNOPQRSTUV"[sum%23] == d[7], weakFit)
 }
 
+// maxSpread bounds how far the values of numbers and tokens reach, from where the
+// token stands that made them be looked at.
+const maxSpread = 128
+
 // spread reads the letters and digits of a code that starts at a place into b, as
 // many as it holds, skipping single spaces or hyphens, and returns where it ends.
 func spread(b []byte, t string, start int) (end int, ok bool) {

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math/bits"
+	"slices"
 	"unsafe"
 )
 
@@ -82,47 +83,70 @@ func parseGrouping(s string) (g grouping) {
 
 // numberRules are the rules that are tried at numbers with one count of digits.
 type numberRules struct {
-	plain   []*Rule
-	grouped []groupedRule
+	plain []*Rule
+	// grouped are those for numbers in groups: by the place of the grouping in
+	// groupings, the last for all others.
+	groupings []grouping
+	grouped   [][]*Rule
 }
 
-type groupedRule struct {
-	grouping grouping // 0 for any
-	rule     *Rule
-}
-
-// add puts a rule where its validator can fit.
-func (n *numberRules) add(r *Rule) {
-	n.plain = append(n.plain, r)
-	list, some := groupings[r.Validator]
-	if !some {
-		n.grouped = append(n.grouped, groupedRule{rule: r})
-	}
-	for _, g := range list {
-		n.grouped = append(n.grouped, groupedRule{parseGrouping(g), r})
-	}
-}
-
-// try runs the validators for a number.
-func (n *numberRules) try(s *scanner, v *number, g grouping) {
-	if v.plain() {
-		for _, r := range n.plain {
-			s.tryNumber(r, v)
+// newNumberRules puts rules where their validators can fit, in their order.
+func newNumberRules(rules []*Rule) (n numberRules) {
+	n.plain = rules
+	for _, r := range rules {
+		for _, s := range groupings[r.Validator] {
+			if g := parseGrouping(s); !slices.Contains(n.groupings, g) {
+				n.groupings = append(n.groupings, g)
+			}
 		}
-		return
 	}
+	n.grouped = make([][]*Rule, len(n.groupings)+1)
 	for i := range n.grouped {
-		if k := &n.grouped[i]; k.grouping == 0 || k.grouping == g {
-			s.tryNumber(k.rule, v)
+		for _, r := range rules {
+			list, some := groupings[r.Validator]
+			if !some || i < len(n.groupings) && slices.ContainsFunc(list, func(s string) bool { return parseGrouping(s) == n.groupings[i] }) {
+				n.grouped[i] = append(n.grouped[i], r)
+			}
+		}
+	}
+	return n
+}
+
+// of are the rules for a grouping.
+func (n *numberRules) of(g grouping) []*Rule {
+	i := 0
+	for i < len(n.groupings) && n.groupings[i] != g {
+		i++
+	}
+	return n.grouped[i]
+}
+
+// tryNumber runs the validators for a number.
+func (s *scanner) tryNumber(v *number, g grouping) {
+	n := &s.e.numbers[len(v.digits)]
+	rules := n.plain
+	if !v.plain() {
+		rules = n.of(g)
+	}
+	for _, r := range rules {
+		if !s.mayCount(r, v.start) {
+			continue
+		}
+		if f := r.validator.number(v); f != noFit {
+			s.emitFit(r, v.start, v.end, f)
 		}
 	}
 }
 
-func (s *scanner) tryNumber(r *Rule, v *number) {
-	if f := r.validator.number(v); f != noFit {
-		s.emitFit(r, v.start, v.end, f)
-	}
+// mayCount says whether a value of the rule near the token that is looked at can
+// count at all: most rules for numbers ask for a word that says what they are, and
+// most numbers have none.
+func (s *scanner) mayCount(r *Rule, at int) bool {
+	return r.conf != None || len(s.text) <= shortText || s.groupsAround(at).has(r.group)
 }
+
+// shortText is the length up to which a text may be nothing but a value.
+const shortText = 256
 
 // validator is a built-in matcher. Exactly one of its functions is set, which
 // says where it is tried.
@@ -235,7 +259,7 @@ func (s *scanner) token(start, end int) {
 	if n <= maxToken {
 		rules := s.e.tokens[kind][n]
 		for i := range rules {
-			if count < rules[i].digits {
+			if count < rules[i].digits || !s.mayCount(rules[i].rule, start) {
 				continue
 			}
 			if a, b, f := rules[i].match(t, start, end); f != noFit {
@@ -264,7 +288,7 @@ func (s *scanner) token(start, end int) {
 	for {
 		v.end, v.digits, v.groups = at, unsafe.String(&digits[0], count), groups[:g]
 		if v.ends() {
-			s.e.numbers[count].try(s, v, shape)
+			s.tryNumber(v, shape)
 		}
 		// one more group
 		if g == maxGroups || at+1 >= len(t) {

@@ -55,6 +55,10 @@ type scanner struct {
 	ahits        []injection.Hit
 	chunks       [maxChunks]chunk
 	chunked      bool // chunks are in use
+	// around are the groups with a word in the chunks aroundFrom to aroundTo, which
+	// are those around aroundAt.
+	around                         bitset
+	aroundAt, aroundFrom, aroundTo int
 	// digits, groups and number are those of token.
 	digits [maxDigits]byte
 	groups [maxGroups]uint8
@@ -99,6 +103,7 @@ func (s *scanner) scan(seg Segment) *partResult {
 		}
 		s.chunked = false
 	}
+	s.aroundAt, s.aroundTo = -1, -1
 	filtered, judged := 0, 0
 	n := len(s.text)
 	for judged < n {
@@ -310,6 +315,29 @@ type chunk struct {
 	index  int // plus one
 	hits   []hit
 	groups bitset // of any of the words
+}
+
+// groupsAround are the groups that may have a word near a value that begins about
+// at a place.
+func (s *scanner) groupsAround(at int) bitset {
+	if at == s.aroundAt {
+		return s.around
+	}
+	s.aroundAt = at
+	from, to := max(0, at-s.e.reach)/chunkBytes, min(len(s.text), at+s.e.reach)/chunkBytes
+	if from == s.aroundFrom && to == s.aroundTo {
+		return s.around
+	}
+	s.aroundFrom, s.aroundTo = from, to
+	clear(s.around)
+	for c := from; c <= to; c++ {
+		k := &s.chunks[c%maxChunks]
+		if k.index != c+1 {
+			s.fill(k, c)
+		}
+		s.around.add(k.groups)
+	}
+	return s.around
 }
 
 // fill looks for the words of context whose rarest bytes are in a chunk.

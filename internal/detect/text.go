@@ -322,6 +322,13 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			break
 		}
 	}
+	if g == 0 {
+		return 0, 0, None
+	}
+	// without what tells a number by itself it needs a word
+	if !plus && !paren && d[0] != '0' && sizes[0] != 1 && sizes[0] != 3 && len(t) > shortText && !s.groupsAround(start).has(r.group) {
+		return 0, 0, None
+	}
 	best, conf, b := 0, None, 0
 	n = 0
 	for k := range g {

@@ -173,10 +173,7 @@ var sizes = []struct {
 func eachSize(b *testing.B, run func(b *testing.B, size int)) {
 	for _, size := range sizes {
 		b.Run(size.name, func(b *testing.B) {
-			b.SetBytes(int64(spansPerRequest * size.bytes))
-			b.ReportAllocs()
 			run(b, size.bytes)
-			b.ReportMetric(float64(b.N*spansPerRequest)/b.Elapsed().Seconds(), "spans/s")
 		})
 	}
 }

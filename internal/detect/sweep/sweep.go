@@ -148,35 +148,40 @@ var classOf = func() (t [256]uint8) {
 	return t
 }()
 
+// rare are the classes that few bytes of a text are of.
+const rare = (high | at | escape | extra | dot) * 0x0101010101010101
+
 // portable is blocks in plain Go: data has ahead bytes beyond the last block.
 func portable(dst []Block, data []byte, table *Table) {
 	for k := range dst {
 		var b Block
 		in := (*[Size + ahead]byte)(data[k*Size:])
+		next := binary.LittleEndian.Uint64(in[:]) | 0x2020202020202020
 		for i := 0; i < Size; i += 8 {
 			c := uint64(classOf[in[i]]) | uint64(classOf[in[i+1]])<<8 | uint64(classOf[in[i+2]])<<16 | uint64(classOf[in[i+3]])<<24 |
 				uint64(classOf[in[i+4]])<<32 | uint64(classOf[in[i+5]])<<40 | uint64(classOf[in[i+6]])<<48 | uint64(classOf[in[i+7]])<<56
 			b.Digit |= gather(c) << i
 			b.Letter |= gather(c>>1) << i
-			b.High |= gather(c>>2) << i
-			b.At |= gather(c>>3) << i
-			b.Escape |= gather(c>>4) << i
-			b.Extra |= gather(c>>5) << i
-			b.Dot |= gather(c>>6) << i
-			low := binary.LittleEndian.Uint64(in[i:]) | 0x2020202020202020
-			high := low>>32 | (uint64(binary.LittleEndian.Uint32(in[i+8:]))|0x20202020)<<32
-			for n := range 4 {
-				if table[Hash(uint32(low>>(8*n)))>>(32-tableBits)] != 0 {
-					b.Gram |= 1 << (i + n)
-				}
-				if table[Hash(uint32(high>>(8*n)))>>(32-tableBits)] != 0 {
-					b.Gram |= 1 << (i + n + 4)
-				}
+			if c&rare != 0 {
+				b.High |= gather(c>>2) << i
+				b.At |= gather(c>>3) << i
+				b.Escape |= gather(c>>4) << i
+				b.Extra |= gather(c>>5) << i
+				b.Dot |= gather(c>>6) << i
 			}
+			low := next
+			next = binary.LittleEndian.Uint64(in[i+8:]) | 0x2020202020202020
+			// no branch here: whether there is a gram can't be foreseen
+			b.Gram |= (table.at(uint32(low)) | table.at(uint32(low>>8))<<1 | table.at(uint32(low>>16))<<2 | table.at(uint32(low>>24))<<3 |
+				table.at(uint32(low>>32))<<4 | table.at(uint32(low>>40|next<<24))<<5 | table.at(uint32(low>>48|next<<16))<<6 |
+				table.at(uint32(low>>56|next<<8))<<7) << i
 		}
 		dst[k] = b
 	}
 }
+
+// at is 1 where the table has an entry for a folded gram, else 0.
+func (t *Table) at(gram uint32) uint64 { return (uint64(t[Hash(gram)>>(32-tableBits)]) + 0xff) >> 8 }
 
 // gather is the lowest bits of eight bytes, that of the first byte lowest.
 func gather(x uint64) uint64 { return x & 0x0101010101010101 * 0x0102040810204080 >> 56 }

@@ -77,7 +77,7 @@ func (a *app) witness(ctx context.Context, o witnessOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("--log: %w", err)
 	}
-	signer, err := seal.LoadCosigner(filepath.Join(o.keys, "witness.key"))
+	signer, err := seal.OpenCosigner(filepath.Join(o.keys, "witness.key"), filepath.Join(o.keys, "witness.pub"))
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ unrelated programs check.`,
 	fs := cmd.Flags()
 	fs.StringVar(&o.caseDir, "case", "", "`folder` to write a case to; it must not be there")
 	fs.StringVar(&o.about, "about", "", "`text` that says what the case is, for its README")
-	fs.StringVar(&o.identity, "identity", "", "`file` with the content identity, to have prompts and responses in the case")
+	fs.StringVar(&o.identity, "identity", "", "`file` with the content identity, or reference of the key in a service, to have prompts and responses in the case")
 	fs.StringVar(&o.tiles, "tlog-tiles", "", "`folder` to write a stream's tiles to; it must not be there")
 	fs.StringVar(&o.stream, "stream", "", "`name` of the stream for --tlog-tiles, when there are several")
 	complete(cmd.MarkFlagDirname("case"))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claudeaudit/claudeaudit/internal/kms"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
@@ -27,14 +28,23 @@ const (
 // keyPair is a pair of key files, the secret one first.
 type keyPair struct {
 	kind, secret, public string
+	says                 string // of the secret one
+}
+
+// use is what a key in a service has to be able to do.
+func (p keyPair) use() kms.Use {
+	if p.kind == keysContent || p.kind == keysRecovery {
+		return kms.Decrypting
+	}
+	return kms.Signing
 }
 
 // Sets of keys, each for the machine that needs it.
 var (
-	checkpointPair = keyPair{keysCheckpoint, "checkpoint.key", "checkpoint.pub"}
-	contentPair    = keyPair{keysContent, "content.identity", "content.pub"}
-	recoveryPair   = keyPair{keysRecovery, "recovery.identity", "recovery.pub"}
-	witnessPair    = keyPair{keysWitness, "witness.key", "witness.pub"}
+	checkpointPair = keyPair{keysCheckpoint, "checkpoint.key", "checkpoint.pub", "signs checkpoints (secret)"}
+	contentPair    = keyPair{keysContent, "content.identity", "content.pub", "opens content (secret; keep it away from the collector)"}
+	recoveryPair   = keyPair{keysRecovery, "recovery.identity", "recovery.pub", "opens content (secret; keep it away from the collector)"}
+	witnessPair    = keyPair{keysWitness, "witness.key", "witness.pub", "cosigns checkpoints (secret; keep it away from the collector)"}
 	keySets        = map[string][]keyPair{
 		keysAll: {checkpointPair, contentPair}, keysCheckpoint: {checkpointPair}, keysContent: {contentPair},
 		keysWriter: {checkpointPair}, keysReader: {contentPair}, keysWitness: {witnessPair, checkpointPair}, keysRecovery: {recoveryPair},
@@ -43,6 +53,7 @@ var (
 
 func (a *app) newKeygen() *cobra.Command {
 	var dir, name string
+	var services []string
 	which := choice{value: keysAll, allowed: []string{keysAll, keysCheckpoint, keysContent, keysWriter, keysReader, keysRecovery, keysWitness}}
 	cmd := &cobra.Command{
 		Use:   "keygen",
@@ -66,22 +77,37 @@ the public halves over:
   --only witness    on the witness: witness.key, witness.pub, and a checkpoint
                     key of its own for the log of what it cosigned
 
+--kms makes no key: the secret half stays in a key management service, the
+secret key's file names it there, and the public half is asked for and written.
+checkpoint.key and witness.key need an Ed25519 key, content.identity and
+recovery.identity an RSA key for decryption with OAEP and SHA-256:
+
+  awskms:///ARN
+  gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/V
+  azurekms://NAME.vault.azure.net/KEY/VERSION       (RSA only)
+  hashivault://KEY?mount=transit&version=1          (Vault, OpenBao)
+
+Of a set with two keys, give it twice, in the order above.
+
 A key that is there is never overwritten.`,
+		Example: `  claudeaudit keygen --only reader --dir ./reader-keys
+  claudeaudit keygen --only writer --kms awskms:///arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab --dir ./writer-keys`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.keygen(cmd.Context(), dir, name, which.value)
+			return a.keygen(cmd.Context(), dir, name, which.value, services)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&dir, "dir", "", "`folder` to make the keys in")
 	f.StringVar(&name, "name", "claudeaudit", "`name` of the checkpoint key, shown in checkpoints")
+	f.StringArrayVar(&services, "kms", nil, "`reference` of a key that stays in a key management service, one for each key")
 	addChoice(cmd, &which, "only", "which keys to make")
 	complete(cmd.MarkFlagDirname("dir"))
 	complete(cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions))
 	return cmd
 }
 
-func (a *app) keygen(ctx context.Context, dir, name, which string) error {
+func (a *app) keygen(ctx context.Context, dir, name, which string, services []string) error {
 	if dir == "" {
 		p, err := a.where.find(ctx)
 		if err != nil {
@@ -90,6 +116,14 @@ func (a *app) keygen(ctx context.Context, dir, name, which string) error {
 		dir = p.keys
 	}
 	set := keySets[which]
+	if len(services) > 0 && len(services) != len(set) {
+		return fmt.Errorf("--kms: --only %s has %d keys, %d are named", which, len(set), len(services))
+	}
+	for i, ref := range services {
+		if err := kms.Check(ref, set[i].use()); err != nil {
+			return fmt.Errorf("--kms: %s: %w", set[i].secret, err)
+		}
+	}
 	// All or nothing: a second pair beside a first would be of no use.
 	for _, p := range set {
 		for _, f := range []string{p.secret, p.public} {
@@ -104,46 +138,74 @@ func (a *app) keygen(ctx context.Context, dir, name, which string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder: %w", err)
 	}
-	for _, p := range set {
-		if err := a.makePair(p, dir, name); err != nil {
+	for i, p := range set {
+		secret, public := filepath.Join(dir, p.secret), filepath.Join(dir, p.public)
+		var text string
+		var err error
+		says := p.says
+		if len(services) > 0 {
+			says = "names " + services[i]
+			text, err = noteKey(ctx, p, services[i], name, secret, public)
+		} else {
+			text, err = makeKey(p, name, secret, public)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(a.out, "%s  %s\n%s  %s\n", secret, says, public, text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *app) makePair(p keyPair, dir, name string) error {
-	secret, public := filepath.Join(dir, p.secret), filepath.Join(dir, p.public)
-	var says, text string
+// makeKey makes a pair and returns the public half's text.
+func makeKey(p keyPair, name, secret, public string) (string, error) {
 	switch p.kind {
 	case keysCheckpoint:
 		k, err := seal.GenerateCheckpointKey(name)
 		if err != nil {
-			return fmt.Errorf("--name: %w", err)
+			return "", fmt.Errorf("--name: %w", err)
 		}
-		if err := seal.WriteCheckpointKey(k, secret, public); err != nil {
-			return err
-		}
-		says, text = "signs checkpoints (secret)", k.VerifierKey
-	case keysContent, keysRecovery:
-		id, err := seal.GenerateIdentity()
-		if err != nil {
-			return err
-		}
-		if err := seal.WriteContentKeys(id, secret, public); err != nil {
-			return err
-		}
-		says, text = "opens content (secret; keep it away from the collector)", id.Recipient().String()
+		return k.VerifierKey, seal.WriteCheckpointKey(k, secret, public)
 	case keysWitness:
 		s, err := witness.GenerateSigner(name)
 		if err != nil {
-			return fmt.Errorf("--name: %w", err)
+			return "", fmt.Errorf("--name: %w", err)
 		}
-		if err := seal.WriteCosigner(s, secret, public); err != nil {
-			return err
-		}
-		says, text = "cosigns checkpoints (secret; keep it away from the collector)", s.Verifier.String()
+		return s.Verifier.String(), seal.WriteCosigner(s, secret, public)
 	}
-	_, err := fmt.Fprintf(a.out, "%s  %s\n%s  %s\n", secret, says, public, text)
-	return err
+	id, err := seal.GenerateIdentity()
+	if err != nil {
+		return "", err
+	}
+	return id.Recipient().String(), seal.WriteContentKeys(id, secret, public)
+}
+
+// noteKey is makeKey of a key that stays in a service.
+func noteKey(ctx context.Context, p keyPair, reference, name, secret, public string) (text string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("--kms: %s: %w", p.secret, err)
+		}
+	}()
+	switch p.kind {
+	case keysCheckpoint:
+		k, err := seal.MakeServiceCheckpointKey(ctx, reference, name)
+		if err != nil {
+			return "", err
+		}
+		return k.VerifierKey, errors.Join(seal.WriteCheckpointKey(k, secret, public), k.Close())
+	case keysWitness:
+		v, err := seal.WriteServiceCosigner(ctx, reference, name, secret, public)
+		if err != nil {
+			return "", err
+		}
+		return v.String(), nil
+	}
+	id, err := seal.OpenServiceIdentity(ctx, reference)
+	if err != nil {
+		return "", err
+	}
+	return id.Recipient().String(), errors.Join(seal.WriteServiceIdentity(id, secret, public), id.Close())
 }

@@ -18,10 +18,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
+	"github.com/claudeaudit/claudeaudit/internal/kms/kmstest"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
@@ -616,6 +620,62 @@ func TestKeygen(t *testing.T) {
 	r = runWith(t, "", "keygen", "--dir", filepath.Join(dir, "d"), "--name", "a b")
 	require.Equal(t, 2, r.code)
 	require.Contains(t, r.stderr, "--name")
+}
+
+// Of keys in a service no secret is written, and the files work where keys do.
+func TestKeygenOfKeysInAService(t *testing.T) {
+	d := kmstest.NewVault(t)
+	f := &fixture{t: t, dir: filepath.Join(t.TempDir(), "data")}
+	require.Contains(t, must(t, "keygen", "--data", f.dir, "--name", "node-7", "--kms", d.SigningRef, "--kms", d.DecryptingRef), "node-7+")
+	for name, want := range map[string]string{"checkpoint.key": d.SigningRef, "content.identity": d.DecryptingRef} {
+		b, err := os.ReadFile(f.path("keys", name))
+		require.NoError(t, err)
+		require.Equal(t, want+"\n", string(b))
+	}
+	must(t, "keygen", "--dir", f.path("witness-keys"), "--only", "witness", "--name", "witness.example.com", "--kms", d.SigningRef, "--kms", d.SigningRef)
+	w, err := seal.OpenCosigner(f.path("witness-keys", "witness.key"), f.path("witness-keys", "witness.pub"))
+	require.NoError(t, err)
+	line, err := w.Line("example.com/log/1\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
+	require.NoError(t, err)
+	_, err = note.Open([]byte("example.com/log/1\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n"+line), note.VerifierList(w.Verifier))
+	require.NoError(t, err)
+
+	// A ledger that is signed and read with them.
+	public, err := seal.LoadWrapper(f.path("keys", "content.pub"))
+	require.NoError(t, err)
+	writer := keystore.NewWriter(bucket.NewLocal(f.path("subject-keys")), public)
+	f.seal, err = writer.For(t.Context(), "user:u-1")
+	require.NoError(t, err)
+	f.openLedger()
+	f.fill()
+	f.closeLedger()
+	r := runWith(t, "", "verify", "--data", f.dir)
+	require.Equal(t, 0, r.code, r.stderr)
+	for _, identity := range []string{d.DecryptingRef, f.path("keys", "content.identity")} {
+		require.Contains(t, must(t, "show", indextest.EventID(4).String(), "--data", f.dir, "--content", "--identity", identity), "What is the IBAN of Erika?")
+	}
+
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"one of two":                {[]string{"--kms", d.SigningRef}, "--only all has 2 keys, 1 are named"},
+		"no reference":              {[]string{"--only", "writer", "--kms", "arn:aws:kms"}, "checkpoint.key: invalid key reference"},
+		"a key that can't decrypt":  {[]string{"--only", "reader", "--kms", d.SigningRef}, "wrong kind of key"},
+		"a key that can't sign":     {[]string{"--only", "writer", "--kms", d.DecryptingRef}, "wrong kind of key"},
+		"a service that can't sign": {[]string{"--only", "writer", "--kms", "azurekms://acme.vault.azure.net/checkpoint/0123"}, "Azure Key Vault has no Ed25519 keys"},
+		"a name with a space":       {[]string{"--only", "writer", "--name", "a b", "--kms", d.SigningRef}, "must not be empty or hold spaces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "keys")
+			r := runWith(t, "", append([]string{"keygen", "--dir", dir}, tt.args...)...)
+			require.Equal(t, 2, r.code)
+			require.Contains(t, r.stderr, tt.want)
+			found, err := filepath.Glob(filepath.Join(dir, "*"))
+			require.NoError(t, err)
+			require.Empty(t, found)
+		})
+	}
 }
 
 func TestHash(t *testing.T) {

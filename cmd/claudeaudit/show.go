@@ -56,7 +56,7 @@ Exit code 1: there is no such event.`,
 	f := cmd.Flags()
 	f.BoolVar(&withContent, "content", false, "open and print the prompt and the response")
 	f.BoolVar(&withEntries, "entries", false, "print the ledger's entries behind the record")
-	f.StringVar(&identity, "identity", "", "`file` with the content identity (secret key)")
+	f.StringVar(&identity, "identity", "", "`file` with the content identity (secret key), or reference of the key in a service")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -121,26 +122,38 @@ func openSubjectKeys(ctx context.Context, p places) (bucket.Store, error) {
 	return s, nil
 }
 
-// openedRing is a reader's keys with the store that they are in.
+// openedRing is a reader's keys with what was opened for them.
 type openedRing struct {
 	*keystore.Ring
-	store bucket.Store
+	closers []io.Closer
 }
 
-// Close closes the store.
-func (r *openedRing) Close() error { return r.store.Close() }
+// Close closes that.
+func (r *openedRing) Close() error {
+	var errs []error
+	for _, c := range r.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
 
-// openRing opens the keys that the identity in a file opens.
+// openRing opens the keys that an identity opens, which is in a file or in a key management service.
 func openRing(ctx context.Context, p places, identity string) (*openedRing, error) {
-	id, err := seal.LoadIdentity(identity)
+	id, err := seal.OpenIdentity(ctx, identity)
 	if err != nil {
 		return nil, fmt.Errorf("--identity: %w", err)
 	}
+	r := &openedRing{}
+	if c, ok := id.(io.Closer); ok {
+		r.closers = append(r.closers, c)
+	}
 	keys, err := openSubjectKeys(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.Close())
 	}
-	return &openedRing{Ring: keystore.NewRing(keys, id), store: keys}, nil
+	r.closers = append(r.closers, keys)
+	r.Ring = keystore.NewRing(keys, id)
+	return r, nil
 }
 
 // countShredded makes a verification count the contents whose keys were
@@ -180,7 +193,7 @@ func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) (f
 		}
 		defer func() { err = errors.Join(err, keys.Close()) }()
 		own := ""
-		if r, err := seal.LoadRecipient(filepath.Join(p.keys, "content.pub")); err == nil {
+		if r, err := seal.LoadWrapper(filepath.Join(p.keys, "content.pub")); err == nil {
 			own = r.KeyID()
 		}
 		for id, count := range contents {

@@ -58,7 +58,7 @@ place. The export is an entry in the log of holds and erasures.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "zip `file` to write; it must not be there")
-	f.StringVar(&identity, "identity", "", "`file` with the content identity, to have prompts and responses")
+	f.StringVar(&identity, "identity", "", "`file` with the content identity, or reference of the key in a service, to have prompts and responses")
 	f.StringVar(&requester, "requester", "", "`person` who asks for it here")
 	return cmd
 }

@@ -443,6 +443,11 @@ func (r *report) writeText(a *app) error {
 			say("\n")
 		}
 	}
+	for _, s := range r.Streams {
+		if s.Stamps > 0 {
+			say("  stamped     %s: %d entries by %s at %s, %d time stamps in all\n", printable(s.Origin), s.Stamped, printable(s.StampedBy), s.StampedAt.Format(time.RFC3339), s.Stamps)
+		}
+	}
 	for _, u := range r.Unchecked {
 		say("  unchecked   %s\n", printable(u))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
+	"github.com/claudeaudit/claudeaudit/internal/stamp"
 	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
@@ -26,6 +27,7 @@ type witnessOptions struct {
 	logs              []string
 	cert, certKey     string
 	store, class, max string
+	timestampURL      string
 }
 
 func (a *app) newWitness() *cobra.Command {
@@ -43,6 +45,10 @@ that it cosigns becomes an entry of its own ledger, the aggregate of all
 streams, which "claudeaudit verify" checks like any other, and which
 "claudeaudit verify --aggregate" holds a ledger against.
 
+With --timestamp-url an authority puts an RFC 3161 time stamp on the aggregate's
+root once a day; it is kept beside the checkpoints, and "claudeaudit verify
+--policy" checks it offline. The witness never waits for the authority.
+
 The keys are made by "claudeaudit keygen --only witness": witness.key cosigns,
 checkpoint.key signs the aggregate. --log names the ledgers' checkpoint keys.`,
 		Example: `  claudeaudit keygen --only witness --name witness.example.com --dir /etc/claudeaudit-witness
@@ -59,6 +65,7 @@ checkpoint.key signs the aggregate. --log names the ledgers' checkpoint keys.`,
 	f.StringVar(&o.certKey, "tls-key", "", "`file` with the certificate's key")
 	f.StringVar(&o.store, "store", "", "`URL` of a bucket for the aggregate, by default a folder in --dir")
 	f.StringVar(&o.class, "retention", "", "retention `class` of what goes to the bucket; required with --store")
+	f.StringVar(&o.timestampURL, "timestamp-url", "", "`address` of an RFC 3161 time stamping authority")
 	f.StringVar(&o.max, "max-retention", "", "longest `period` that is allowed (default "+retention.DefaultMax+")")
 	return cmd
 }
@@ -73,11 +80,17 @@ func (a *app) witness(ctx context.Context, o witnessOptions) (err error) {
 	if (o.cert == "") != (o.certKey == "") {
 		return errors.New("--tls-cert and --tls-key must be given together")
 	}
+	var stamps *stamp.Client
+	if o.timestampURL != "" {
+		if stamps, err = stamp.NewClient(o.timestampURL, stampTimeout); err != nil {
+			return fmt.Errorf("--timestamp-url: %w", err)
+		}
+	}
 	logs, _, err := loadPublicKeys(o.logs)
 	if err != nil {
 		return fmt.Errorf("--log: %w", err)
 	}
-	signer, err := seal.LoadCosigner(filepath.Join(o.keys, "witness.key"))
+	signer, err := seal.OpenCosigner(filepath.Join(o.keys, "witness.key"), filepath.Join(o.keys, "witness.pub"))
 	if err != nil {
 		return err
 	}
@@ -114,7 +127,50 @@ func (a *app) witness(ctx context.Context, o witnessOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	if stamps != nil {
+		stamping, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			stampDaily(stamping, state, stamps, logger, stampPause)
+		}()
+		defer func() {
+			stop()
+			<-done
+			err = errors.Join(err, stamps.Close())
+		}()
+	}
 	return a.serveWitness(ctx, o, srv, signer.String())
+}
+
+const (
+	stampTimeout = 30 * time.Second
+	// stampPause is between looks for something to stamp, and after a failure.
+	stampPause = 10 * time.Minute
+)
+
+// stampDaily gets a time stamp a day until ctx ends. What fails is tried again.
+func stampDaily(ctx context.Context, state *aggregate.Log, c *stamp.Client, logger *zap.Logger, pause time.Duration) {
+	for {
+		call, cancel := context.WithTimeout(ctx, 2*stampTimeout)
+		cp, ok, err := state.Stamp(call, c.Stamp)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			logger.Error("no time stamp of the aggregate; it is tried again", zap.Error(err))
+		case ok:
+			logger.Info("time stamp stored", zap.String("origin", cp.Origin), zap.Uint64("size", cp.Size))
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
 }
 
 func (o *witnessOptions) openStore(ctx context.Context, opts *ledger.Options) (closeStore func() error, err error) {

@@ -254,7 +254,7 @@ class Verifier:
 
     def run(self):
         origins, heads = {}, []
-        known = re.compile(r"v1/(?:_claims/(.+)\.note|(?:_probe/.+)|(.+?)/(?:seg|cnt|cp|wit)/.+)")
+        known = re.compile(r"v1/(?:_claims/(.+)\.note|(?:_probe/.+)|(.+?)/(?:seg|cnt|cp|wit|tsr)/.+)")
         roots = [self.store] + ([self.contents] if self.contents != self.store else [])
         for root in roots:
             for key in self.list(root, "v1"):

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/kms"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
@@ -84,7 +85,8 @@ type KeysConfig struct {
 	// content identity with them. For the embedded use: elsewhere the identity
 	// doesn't belong on the collector's machine. Default true.
 	Generate bool `mapstructure:"generate"`
-	// Checkpoint is the path of the key that signs checkpoints, if not in Directory.
+	// Checkpoint is the path of the key that signs checkpoints, if not in Directory, or the reference of a key
+	// in a key management service, whose public half is checkpoint.pub in Directory. See docs/kms.md.
 	Checkpoint string `mapstructure:"checkpoint"`
 	// Content is the path of the public key that content is encrypted to, if not in Directory.
 	Content string `mapstructure:"content"`
@@ -216,6 +218,16 @@ func (c *Config) Validate() error {
 		}
 		if err := b.c.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("%s::%w", b.key, err))
+		}
+	}
+	if kms.IsReference(c.Keys.Checkpoint) {
+		if err := kms.Check(c.Keys.Checkpoint, kms.Signing); err != nil {
+			errs = append(errs, fmt.Errorf("keys::checkpoint: %w", err))
+		}
+	}
+	for key, path := range map[string]string{"content": c.Keys.Content, "recovery": c.Keys.Recovery} {
+		if kms.IsReference(path) {
+			errs = append(errs, fmt.Errorf("keys::%s: must be the path of the public key that `claudeaudit keygen --kms` writes: who encrypts needs no right in the service", key))
 		}
 	}
 	if c.Keys.Recovery != "" && c.Keys.Subjects.URL == "" {

@@ -58,6 +58,16 @@ func TestConfig(t *testing.T) {
 		}()},
 		{name: "store_without_retention", errs: []string{"retention::class: must be given for a bucket"}},
 		{name: "content_store_alone", errs: []string{"store: must be given with content_store"}},
+		{name: "kms", want: func() *Config {
+			c := createDefaultConfig().(*Config)
+			c.Keys.Checkpoint = "awskms:///arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+			c.Keys.Subjects = bucket.Config{URL: "s3://acme-keys"}
+			return c
+		}()},
+		{name: "kms_wrong", errs: []string{
+			"keys::checkpoint: wrong kind of key: Azure Key Vault has no Ed25519 keys", "keys::content: must be the path of the public key",
+			"keys::recovery: must be the path of the public key",
+		}},
 		{name: "recovery_alone", errs: []string{"keys::subjects: must be given with keys::recovery"}},
 		{name: "bad_store", errs: []string{"store::url: must be s3://BUCKET/PREFIX", "content_store::lock: must be compliance or governance"}},
 		{name: "store_without_url", errs: []string{"store::url: must be s3://BUCKET/PREFIX"}},

@@ -33,7 +33,7 @@ type ledgerExporter struct {
 	set    component.TelemetrySettings
 	tb     *metadata.TelemetryBuilder
 	log    *ledger.Log
-	key    *seal.Recipient
+	key    *seal.Recipient   // nil: there are subjects' keys
 	keys   *keystore.Writer  // nil: content is sealed to key itself
 	policy *retention.Policy // nil: none
 	host   component.Host
@@ -59,11 +59,14 @@ func newExporter(cfg *Config, set component.TelemetrySettings) (*ledgerExporter,
 // Start opens the ledger: it recovers what the last run left.
 func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 	e.host = host
-	k, err := loadKeys(e.cfg, e.set.Logger)
-	if err != nil {
-		return err
+	k, err := loadKeys(ctx, e.cfg, e.set.Logger)
+	if k.checkpoint != nil {
+		e.closer = append(e.closer, k.checkpoint)
 	}
-	e.key = k.content
+	if err != nil {
+		return errors.Join(err, e.closeAll())
+	}
+	e.key, _ = k.content.(*seal.Recipient) // else there are subjects' keys
 	if err := e.openKeys(ctx, k); err != nil {
 		return errors.Join(err, e.closeAll())
 	}
@@ -132,7 +135,7 @@ func (e *ledgerExporter) register() error {
 		e.tb.RegisterLedgerDuplicatesCallback(observe(func(s ledger.Stats) int64 { return int64(s.Duplicates) })),
 		e.tb.RegisterLedgerEntriesCallback(observe(func(s ledger.Stats) int64 { return int64(s.Durable) })),
 		e.tb.RegisterLedgerErrorsCallback(observe(func(s ledger.Stats) int64 {
-			return int64(s.WriteErrors + s.SyncErrors + s.StoreErrors + s.WitnessErrors)
+			return int64(s.WriteErrors + s.SyncErrors + s.SignErrors + s.StoreErrors + s.WitnessErrors)
 		})),
 		e.tb.RegisterLedgerSpoolCallback(observe(func(s ledger.Stats) int64 { return s.SpoolBytes })),
 		e.tb.RegisterLedgerUncoveredCallback(observe(func(s ledger.Stats) int64 { return int64(s.Durable - s.Checkpointed) })),

@@ -678,12 +678,12 @@ func TestDeadline(t *testing.T) {
 func TestHalfMadeKeysAreCompleted(t *testing.T) {
 	cfg := createDefaultConfig().(*Config)
 	cfg.Directory = filepath.Join(t.TempDir(), "ledger")
-	first, err := loadKeys(cfg, zaptest.NewLogger(t))
+	first, err := loadKeys(t.Context(), cfg, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	for _, name := range []string{"checkpoint.pub", "content.pub"} {
 		require.NoError(t, os.Remove(filepath.Join(cfg.keysDir(), name)))
 	}
-	again, err := loadKeys(cfg, zaptest.NewLogger(t))
+	again, err := loadKeys(t.Context(), cfg, zaptest.NewLogger(t))
 	require.NoError(t, err)
 	require.Equal(t, first.content.String(), again.content.String())
 	public, err := seal.LoadVerifierKeys(filepath.Join(cfg.keysDir(), "checkpoint.pub"))

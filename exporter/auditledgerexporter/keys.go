@@ -12,16 +12,17 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
+	"github.com/claudeaudit/claudeaudit/internal/kms"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
 
 type keys struct {
 	checkpoint *seal.CheckpointKey
-	content    *seal.Recipient
+	content    seal.Wrapper
 }
 
 // loadKeys reads the keys, and makes those that are to be made and aren't there.
-func loadKeys(cfg *Config, logger *zap.Logger) (keys, error) {
+func loadKeys(ctx context.Context, cfg *Config, logger *zap.Logger) (keys, error) {
 	var k keys
 	if cfg.Keys.Generate {
 		if err := generateKeys(cfg, logger); err != nil {
@@ -29,13 +30,30 @@ func loadKeys(cfg *Config, logger *zap.Logger) (keys, error) {
 		}
 	}
 	var err error
-	if k.checkpoint, err = seal.LoadCheckpointKey(cfg.checkpointKeyPath()); err != nil {
+	if k.checkpoint, err = openCheckpointKey(cfg); err != nil {
 		return k, keyError("keys::checkpoint", err)
 	}
-	if k.content, err = seal.LoadRecipient(cfg.contentKeyPath()); err != nil {
+	switch err := k.checkpoint.Check(ctx); {
+	case errors.Is(err, kms.ErrUnavailable):
+		logger.Error("the checkpoint key can't be used yet; entries stay on this disk, and it is tried again", zap.Error(err))
+	case err != nil:
+		return k, fmt.Errorf("keys::checkpoint: %w", err)
+	}
+	if k.content, err = seal.LoadWrapper(cfg.contentKeyPath()); err != nil {
 		return k, keyError("keys::content", err)
 	}
+	if _, ok := k.content.(*seal.Recipient); !ok && cfg.Keys.Subjects.URL == "" {
+		return k, errors.New("keys::subjects: must be given with a content key that is in a key management service: it unwraps subjects' keys, content itself is not encrypted to it")
+	}
 	return k, nil
+}
+
+// openCheckpointKey takes a key in a service with the public half that keygen noted.
+func openCheckpointKey(cfg *Config) (*seal.CheckpointKey, error) {
+	if kms.IsReference(cfg.Keys.Checkpoint) {
+		return seal.OpenCheckpointKey(cfg.Keys.Checkpoint, filepath.Join(cfg.keysDir(), "checkpoint.pub"))
+	}
+	return seal.LoadCheckpointKey(cfg.checkpointKeyPath())
 }
 
 // openKeys opens the store of subjects' keys, if there is to be one.
@@ -44,9 +62,9 @@ func (e *ledgerExporter) openKeys(ctx context.Context, k keys) error {
 	if c.Subjects.URL == "" {
 		return nil
 	}
-	to := []*seal.Recipient{k.content}
+	to := []seal.Wrapper{k.content}
 	if c.Recovery != "" {
-		r, err := seal.LoadRecipient(c.Recovery)
+		r, err := seal.LoadWrapper(c.Recovery)
 		if err != nil {
 			return keyError("keys::recovery", err)
 		}

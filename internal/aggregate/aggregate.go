@@ -157,6 +157,11 @@ func (a *Log) Add(ctx context.Context, c witness.Checkpoint) error {
 	return nil
 }
 
+// Stamp gets a time stamp of the newest checkpoint that is stored, see ledger.Log.Stamp.
+func (a *Log) Stamp(ctx context.Context, get func(ctx context.Context, text []byte) ([]byte, error)) (ledger.Checkpoint, bool, error) {
+	return a.log.Stamp(ctx, get)
+}
+
 // Stats are those of the ledger.
 func (a *Log) Stats() ledger.Stats { return a.log.Stats() }
 

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +23,8 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/aggregate"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/stamp"
+	"github.com/claudeaudit/claudeaudit/internal/stamp/stamptest"
 	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
 
@@ -47,6 +52,7 @@ type service struct {
 	key    key // of the aggregate
 	signer *witness.Signer
 	url    string
+	state  *aggregate.Log
 	stop   func()
 }
 
@@ -57,7 +63,7 @@ func startWitness(t *testing.T, s *service, logs ...string) {
 	srv, err := witness.NewServer(s.signer, logs, state, func(string, witness.Checkpoint, error) {})
 	require.NoError(t, err)
 	web := httptest.NewServer(srv)
-	s.url = web.URL
+	s.url, s.state = web.URL, state
 	stopped := false
 	s.stop = func() {
 		if stopped {
@@ -170,6 +176,88 @@ func kinds(r *ledger.Report) (out []string) {
 		out = append(out, p.Kind)
 	}
 	return out
+}
+
+// An aggregate that was written anew with the witness's own key after a time
+// stamp was got of it is told by the time stamp, and so is one that was cut.
+func TestTimeStamps(t *testing.T) {
+	tsa := stamptest.Start(t)
+	k := newKey(t, "log")
+	a := newWitness(t, "a.example.com", k.vkey)
+	l := openLedger(t, filepath.Join(t.TempDir(), "ledger"), k, a)
+	for i := range 6 {
+		appendN(t, l, 5*i, 5, "")
+		awaitCheckpoint(t, l, uint64(5*i+5))
+	}
+	closeLedger(t, l)
+	c, err := stamp.NewClient(tsa.URL, 10*time.Second)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	require.Eventually(t, func() bool { return a.state.Stats().Checkpointed >= 4 }, 10*time.Second, time.Millisecond)
+
+	_, ok, err := a.state.Stamp(t.Context(), func(context.Context, []byte) ([]byte, error) { return nil, errors.New("away") })
+	require.EqualError(t, err, "away")
+	require.False(t, ok)
+	var text []byte
+	cp, ok, err := a.state.Stamp(t.Context(), func(ctx context.Context, b []byte) ([]byte, error) {
+		text = b
+		return c.Stamp(ctx, b)
+	})
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.GreaterOrEqual(t, cp.Size, uint64(4))
+	require.Equal(t, cp.Origin+"\n"+fmt.Sprint(cp.Size)+"\n"+base64.StdEncoding.EncodeToString(cp.Root[:])+"\n", string(text), "what anyone can take out of the checkpoint")
+	_, ok, err = a.state.Stamp(t.Context(), c.Stamp)
+	require.NoError(t, err)
+	require.False(t, ok, "once a day")
+	a.stop()
+
+	policy := func(tsa string) *witness.Policy {
+		p, err := witness.ParsePolicy("log " + a.key.vkey + "\n" + tsa + "quorum none\n")
+		require.NoError(t, err)
+		return p
+	}
+	good := policy("tsa daily " + tsa.RootText + "\n")
+	check := func(dir string, p *witness.Policy) *ledger.Report {
+		r, err := ledger.Verify(t.Context(), ledger.VerifyOptions{Dir: dir, Policy: p})
+		require.NoError(t, err)
+		return r
+	}
+	r := check(a.dir, good)
+	require.Empty(t, r.Problems)
+	s := r.Streams[0]
+	require.Equal(t, []any{cp.Size, 1, "daily"}, []any{s.Stamped, s.Stamps, s.StampedBy})
+	require.WithinDuration(t, time.Now(), s.StampedAt, time.Minute)
+	r = check(a.dir, policy(""))
+	require.Empty(t, r.Problems)
+	require.Contains(t, r.Unchecked, "1 time stamps were not checked: the policy names no authority (tsa)")
+	other := stamptest.Start(t)
+	require.Equal(t, []string{ledger.KindTimestamp}, kinds(check(a.dir, policy("tsa daily "+other.RootText+"\n"))))
+	for _, bad := range []string{"tsa daily", "tsa daily x", "tsa daily AAAA"} {
+		_, err := witness.ParsePolicy("log " + a.key.vkey + "\n" + bad + "\nquorum none\n")
+		require.ErrorContains(t, err, "line 2: ")
+	}
+
+	base := strings.TrimSuffix(cp.Origin, "/1")
+	stamps := filepath.Join("store", "v1", filepath.FromSlash(cp.Origin), "tsr")
+	for name, tt := range map[string]struct {
+		entries int
+		kind    string
+	}{"written anew": {int(cp.Size) + 2, ledger.KindTimestamp}, "cut": {int(cp.Size) - 1, ledger.KindTruncated}} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "ledger")
+			f, err := ledger.Open(t.Context(), ledger.Options{Dir: dir, Origin: base, Signer: a.key.signer, VerifierKey: a.key.vkey})
+			require.NoError(t, err)
+			appendN(t, f, 0, tt.entries, "another history ")
+			closeLedger(t, f)
+			require.Equal(t, cp.Origin, f.Origin())
+			require.Empty(t, check(dir, good).Problems, "signed by the right key, it looks well")
+			require.NoError(t, os.CopyFS(filepath.Join(dir, stamps), os.DirFS(filepath.Join(a.dir, stamps))))
+			r := check(dir, good)
+			require.Equal(t, ledger.Bad, r.Integrity)
+			require.Equal(t, []string{tt.kind}, kinds(r))
+		})
+	}
 }
 
 func TestCosigned(t *testing.T) {

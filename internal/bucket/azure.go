@@ -29,6 +29,7 @@ type azureStore struct {
 	url       string
 	mode      blob.ImmutabilityPolicySetting
 	timeout   time.Duration
+	firsts    firsts
 }
 
 // openAzure uses Azure's own chain of credentials where cfg names no account key.
@@ -111,6 +112,18 @@ func (s *azureStore) blob(key string) (*blockblob.Client, error) {
 	return s.client.NewBlockBlobClient(s.prefix + key), nil
 }
 
+// first is the blob's first version, where a listing found that something lies over it.
+func (s *azureStore) first(key string) (*blockblob.Client, error) {
+	b, err := s.blob(key)
+	if err != nil {
+		return nil, err
+	}
+	if id, ok := s.firsts.of(key); ok && id != "" {
+		return b.WithVersionID(id)
+	}
+	return b, nil
+}
+
 func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutOptions) error {
 	b, err := s.blob(key)
 	if err != nil {
@@ -171,7 +184,7 @@ func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutO
 }
 
 func (s *azureStore) Lock(ctx context.Context, key string) (Lock, error) {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return Lock{}, err
 	}
@@ -205,7 +218,7 @@ func (s *azureStore) lock(ctx context.Context, b *blockblob.Client) (Lock, error
 }
 
 func (s *azureStore) Extend(ctx context.Context, key string, until time.Time) error {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return err
 	}
@@ -230,7 +243,7 @@ func (s *azureStore) Extend(ctx context.Context, key string, until time.Time) er
 }
 
 func (s *azureStore) SetHold(ctx context.Context, key string, hold bool) error {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return err
 	}
@@ -244,7 +257,7 @@ func (s *azureStore) SetHold(ctx context.Context, key string, hold bool) error {
 }
 
 func (s *azureStore) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +275,7 @@ func (s *azureStore) Get(ctx context.Context, key string, limit int64) ([]byte, 
 }
 
 func (s *azureStore) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +303,7 @@ func (s *azureStore) GetRange(ctx context.Context, key string, off, n int64) ([]
 }
 
 func (s *azureStore) Stat(ctx context.Context, key string) (ObjectInfo, error) {
-	b, err := s.blob(key)
+	b, err := s.first(key)
 	if err != nil {
 		return ObjectInfo{}, err
 	}
@@ -307,28 +320,43 @@ func (s *azureStore) Stat(ctx context.Context, key string) (ObjectInfo, error) {
 	return info, nil
 }
 
+// List lists versions, as that of S3 does. A blob that was deleted over has no current one.
 func (s *azureStore) List(ctx context.Context, prefix, after string, fn func(ObjectInfo) error) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	pager := s.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: to.Ptr(s.prefix + prefix)})
+	// A version's id is the time at which it was written, in one form.
+	w := versionWalk{
+		firsts: &s.firsts, url: s.url, prefix: s.prefix, after: after, fn: fn, current: true,
+		older: func(v, than version) bool { return v.id < than.id },
+	}
+	if err := s.versions(ctx, s.prefix+prefix, w.add); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// versions calls fn with the versions of all blobs under a prefix; of an account
+// without versioning with the blobs.
+func (s *azureStore) versions(ctx context.Context, prefix string, fn func(version) error) error {
+	opts := &container.ListBlobsFlatOptions{Prefix: to.Ptr(prefix), Include: container.ListBlobsInclude{Versions: true}}
+	pager := s.client.NewListBlobsFlatPager(opts)
 	for pager.More() {
 		call, cancel := context.WithTimeout(ctx, s.timeout)
 		page, err := pager.NextPage(call)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("list %s: %w", s.url+prefix, azureError(err))
+			return fmt.Errorf("list %s: %w", s.url+strings.TrimPrefix(prefix, s.prefix), azureError(err))
 		}
 		for _, item := range page.Segment.BlobItems {
-			key, ok := strings.CutPrefix(*item.Name, s.prefix)
-			if !ok || key <= after {
-				continue
+			v := version{key: *item.Name, newest: item.VersionID == nil || item.IsCurrentVersion != nil && *item.IsCurrentVersion}
+			if item.VersionID != nil {
+				v.id = *item.VersionID
 			}
-			info := ObjectInfo{Key: key}
 			if item.Properties != nil && item.Properties.ContentLength != nil {
-				info.Size = *item.Properties.ContentLength
+				v.size = *item.Properties.ContentLength
 			}
-			if err := fn(info); err != nil {
+			if err := fn(v); err != nil {
 				return err
 			}
 		}
@@ -336,20 +364,48 @@ func (s *azureStore) List(ctx context.Context, prefix, after string, fn func(Obj
 	return nil
 }
 
+// Delete removes every version. Without an id the current one is deleted, which
+// where there is versioning only makes it an older one.
 func (s *azureStore) Delete(ctx context.Context, key string) error {
 	b, err := s.blob(key)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	if _, err = b.Delete(ctx, nil); err == nil {
-		return nil
+	remove := func(b *blockblob.Client) error {
+		call, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		_, err := b.Delete(call, nil)
+		if err == nil {
+			return nil
+		}
+		if err = azureError(err); errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return fmt.Errorf("delete %s: %w", key, err)
 	}
-	if err = azureError(err); errors.Is(err, ErrNotFound) {
-		return nil
+	if err := remove(b); err != nil {
+		return err
 	}
-	return fmt.Errorf("delete %s: %w", key, err)
+	var ids []string
+	full := s.prefix + key
+	if err := s.versions(ctx, full, func(v version) error {
+		if v.key == full && v.id != "" {
+			ids = append(ids, v.id)
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("delete %s: older versions may be left: %w", key, err)
+	}
+	for _, id := range ids {
+		v, err := b.WithVersionID(id)
+		if err == nil {
+			err = remove(v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *azureStore) Settings(ctx context.Context) (Settings, error) {

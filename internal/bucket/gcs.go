@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type gcsStore struct {
 	url       string
 	mode      string
 	timeout   time.Duration
+	firsts    firsts
 }
 
 // openGCS uses Google's own chain of credentials. An endpoint that is not
@@ -78,6 +80,8 @@ func (s *gcsStore) Close() error {
 
 func gcsError(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, storage.ErrObjectNotExist):
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	case errors.Is(err, storage.ErrBucketNotExist):
@@ -109,6 +113,23 @@ func (s *gcsStore) object(key string) (*storage.ObjectHandle, error) {
 		return nil, err
 	}
 	return s.bucket.Object(s.prefix + key), nil
+}
+
+// first is the object's first generation, where a listing found that something lies over it.
+func (s *gcsStore) first(key string) (*storage.ObjectHandle, error) {
+	o, err := s.object(key)
+	if err != nil {
+		return nil, err
+	}
+	id, ok := s.firsts.of(key)
+	if !ok {
+		return o, nil
+	}
+	generation, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("generation of %s: %w", key, err)
+	}
+	return o.Generation(generation), nil
 }
 
 func (s *gcsStore) Put(ctx context.Context, key string, body []byte, opts PutOptions) error {
@@ -187,7 +208,7 @@ func lockOf(a *storage.ObjectAttrs) Lock {
 }
 
 func (s *gcsStore) attrs(ctx context.Context, key string) (*storage.ObjectAttrs, error) {
-	o, err := s.object(key)
+	o, err := s.first(key)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +242,7 @@ func (s *gcsStore) Extend(ctx context.Context, key string, until time.Time) erro
 	if l.Mode == locked {
 		mode = locked
 	}
-	o, err := s.object(key)
+	o, err := s.first(key)
 	if err != nil {
 		return err
 	}
@@ -234,7 +255,7 @@ func (s *gcsStore) Extend(ctx context.Context, key string, until time.Time) erro
 }
 
 func (s *gcsStore) SetHold(ctx context.Context, key string, hold bool) error {
-	o, err := s.object(key)
+	o, err := s.first(key)
 	if err != nil {
 		return err
 	}
@@ -248,7 +269,7 @@ func (s *gcsStore) SetHold(ctx context.Context, key string, hold bool) error {
 }
 
 func (s *gcsStore) Get(ctx context.Context, key string, limit int64) ([]byte, error) {
-	o, err := s.object(key)
+	o, err := s.first(key)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +283,7 @@ func (s *gcsStore) Get(ctx context.Context, key string, limit int64) ([]byte, er
 }
 
 func (s *gcsStore) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
-	o, err := s.object(key)
+	o, err := s.first(key)
 	if err != nil {
 		return nil, err
 	}
@@ -297,16 +318,33 @@ func (s *gcsStore) Stat(ctx context.Context, key string) (ObjectInfo, error) {
 	return ObjectInfo{Key: key, Size: a.Size}, nil
 }
 
+// List lists generations, as that of S3 does versions. An object that was deleted over has no live one.
 func (s *gcsStore) List(ctx context.Context, prefix, after string, fn func(ObjectInfo) error) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	q := &storage.Query{Prefix: s.prefix + prefix}
-	if after != "" {
-		q.StartOffset = s.prefix + after // inclusive
+	w := versionWalk{
+		firsts: &s.firsts, url: s.url, prefix: s.prefix, after: after, fn: fn, current: true,
+		// Generations are numbers that grow.
+		older: func(v, than version) bool {
+			return len(v.id) < len(than.id) || len(v.id) == len(than.id) && v.id < than.id
+		},
 	}
-	if err := q.SetAttrSelection([]string{"Name", "Size"}); err != nil {
-		return fmt.Errorf("list %s: %w", s.url+prefix, err)
+	start := ""
+	if after != "" {
+		start = s.prefix + after // inclusive
+	}
+	if err := s.versions(ctx, s.prefix+prefix, start, w.add); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// versions calls fn with the generations of all objects under a prefix.
+func (s *gcsStore) versions(ctx context.Context, prefix, start string, fn func(version) error) error {
+	q := &storage.Query{Prefix: prefix, StartOffset: start, Versions: true}
+	if err := q.SetAttrSelection([]string{"Name", "Size", "Generation", "Deleted"}); err != nil {
+		return fmt.Errorf("list %s: %w", s.url, err)
 	}
 	token := ""
 	for {
@@ -316,14 +354,10 @@ func (s *gcsStore) List(ctx context.Context, prefix, after string, fn func(Objec
 		next, err := iterator.NewPager(s.bucket.Objects(call, q), 1000, token).NextPage(&page)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("list %s: %w", s.url+prefix, gcsError(err))
+			return fmt.Errorf("list %s: %w", s.url+strings.TrimPrefix(prefix, s.prefix), gcsError(err))
 		}
 		for _, a := range page {
-			key, ok := strings.CutPrefix(a.Name, s.prefix)
-			if !ok || key <= after {
-				continue
-			}
-			if err := fn(ObjectInfo{Key: key, Size: a.Size}); err != nil {
+			if err := fn(version{key: a.Name, id: strconv.FormatInt(a.Generation, 10), size: a.Size, newest: a.Deleted.IsZero()}); err != nil {
 				return err
 			}
 		}
@@ -333,20 +367,33 @@ func (s *gcsStore) List(ctx context.Context, prefix, after string, fn func(Objec
 	}
 }
 
+// Delete removes every generation: in a bucket with versioning a plain deletion
+// would leave them.
 func (s *gcsStore) Delete(ctx context.Context, key string) error {
 	o, err := s.object(key)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	if err = o.Delete(ctx); err == nil {
-		return nil
+	var generations []int64
+	full := s.prefix + key
+	if err := s.versions(ctx, full, "", func(v version) error {
+		n, err := strconv.ParseInt(v.id, 10, 64)
+		if err == nil && v.key == full {
+			generations = append(generations, n)
+		}
+		return err
+	}); err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
 	}
-	if err = gcsError(err); errors.Is(err, ErrNotFound) {
-		return nil
+	for _, n := range generations {
+		call, cancel := context.WithTimeout(ctx, s.timeout)
+		err := o.Generation(n).Delete(call)
+		cancel()
+		if err = gcsError(err); err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("delete %s: %w", key, err)
+		}
 	}
-	return fmt.Errorf("delete %s: %w", key, err)
+	return nil
 }
 
 func (s *gcsStore) Settings(ctx context.Context) (Settings, error) {

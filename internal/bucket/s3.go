@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,9 +23,6 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// maxFirsts bounds the keys remembered because something was written over them.
-const maxFirsts = 100_000
-
 // s3Store keeps objects in a bucket of S3 or of a server that speaks its
 // protocol with Object Lock.
 type s3Store struct {
@@ -37,11 +33,7 @@ type s3Store struct {
 	url       string
 	mode      types.ObjectLockMode
 	timeout   time.Duration
-
-	mu sync.Mutex
-	// firsts are the first versions of keys that have more, or a delete marker,
-	// as listings found them.
-	firsts map[string]string
+	firsts    firsts
 }
 
 // openS3 uses AWS's own chain of credentials and regions where cfg names none.
@@ -79,7 +71,7 @@ func openS3(ctx context.Context, cfg Config, name, prefix string) (*s3Store, err
 	transport := client.GetTransport()
 	s := &s3Store{
 		transport: transport, bucket: name, prefix: prefix, url: "s3://" + name + "/" + prefix,
-		mode: types.ObjectLockModeCompliance, timeout: cfg.Timeout, firsts: map[string]string{},
+		mode: types.ObjectLockModeCompliance, timeout: cfg.Timeout,
 	}
 	if cfg.Lock == LockGovernance {
 		s.mode = types.ObjectLockModeGovernance
@@ -457,10 +449,8 @@ func (s *s3Store) Stat(ctx context.Context, key string) (ObjectInfo, error) {
 
 // first is the version to read: the first where others were written over it.
 func (s *s3Store) first(key string) *string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v, ok := s.firsts[key]; ok {
-		return &v
+	if id, ok := s.firsts.of(key); ok {
+		return &id
 	}
 	return nil
 }
@@ -471,7 +461,7 @@ func (s *s3Store) List(ctx context.Context, prefix, after string, fn func(Object
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	v := versionWalk{s: s, after: after, fn: fn}
+	v := versionWalk{firsts: &s.firsts, url: s.url, prefix: s.prefix, after: after, fn: fn}
 	in := &s3.ListObjectVersionsInput{Bucket: &s.bucket, Prefix: aws.String(s.prefix + prefix)}
 	if after != "" {
 		in.KeyMarker = aws.String(s.prefix + after)
@@ -486,8 +476,10 @@ func (s *s3Store) List(ctx context.Context, prefix, after string, fn func(Object
 			}
 			return fmt.Errorf("list %s: %w", s.url+prefix, err)
 		}
-		if err := v.page(out); err != nil {
-			return err
+		for _, o := range s3Versions(out) {
+			if err := v.add(o); err != nil {
+				return err
+			}
 		}
 		if !aws.ToBool(out.IsTruncated) {
 			return v.flush()
@@ -504,85 +496,20 @@ func notImplemented(err error) bool {
 	return errors.As(err, &re) && re.HTTPStatusCode() == http.StatusNotImplemented
 }
 
-// versionWalk turns a listing of versions, the newest of a key first, into one of objects.
-type versionWalk struct {
-	s     *s3Store
-	after string
-	fn    func(ObjectInfo) error
-
-	cur     ObjectInfo
-	first   string // oldest version that is no delete marker
-	isFound bool
-	markers int
-}
-
-type s3Version struct {
-	key, id string
-	size    int64
-	at      time.Time
-	marker  bool
-}
-
-func (w *versionWalk) page(out *s3.ListObjectVersionsOutput) error {
-	all := make([]s3Version, 0, len(out.Versions)+len(out.DeleteMarkers))
+// s3Versions are a page's versions, those of a key together and the newest first.
+func s3Versions(out *s3.ListObjectVersionsOutput) []version {
+	all := make([]version, 0, len(out.Versions)+len(out.DeleteMarkers))
 	for _, o := range out.Versions {
-		all = append(all, s3Version{aws.ToString(o.Key), aws.ToString(o.VersionId), aws.ToInt64(o.Size), aws.ToTime(o.LastModified), false})
+		all = append(all, version{key: aws.ToString(o.Key), id: aws.ToString(o.VersionId), size: aws.ToInt64(o.Size), at: aws.ToTime(o.LastModified)})
 	}
 	for _, o := range out.DeleteMarkers {
-		all = append(all, s3Version{aws.ToString(o.Key), aws.ToString(o.VersionId), 0, aws.ToTime(o.LastModified), true})
+		all = append(all, version{key: aws.ToString(o.Key), id: aws.ToString(o.VersionId), at: aws.ToTime(o.LastModified), marker: true})
 	}
 	if len(out.DeleteMarkers) > 0 {
 		// The SDK gives the two apart; within a key the order of time is that of the store.
 		sortVersions(all)
 	}
-	for _, o := range all {
-		key, ok := strings.CutPrefix(o.key, w.s.prefix)
-		if !ok || key <= w.after {
-			continue
-		}
-		if key != w.cur.Key {
-			if err := w.flush(); err != nil {
-				return err
-			}
-			w.cur = ObjectInfo{Key: key}
-			w.isFound, w.markers = false, 0
-		}
-		switch {
-		case o.marker:
-			w.markers++
-		default:
-			if w.isFound {
-				w.cur.Overwritten++
-			}
-			w.first, w.cur.Size, w.isFound = o.id, o.size, true
-		}
-	}
-	return nil
-}
-
-// flush hands on the key whose versions were gathered.
-func (w *versionWalk) flush() error {
-	if !w.isFound {
-		return nil // nothing, or delete markers alone
-	}
-	w.cur.Overwritten += w.markers
-	if w.cur.Overwritten > 0 {
-		if err := w.s.remember(w.cur.Key, w.first); err != nil {
-			return err
-		}
-	}
-	w.isFound = false
-	return w.fn(w.cur)
-}
-
-func (s *s3Store) remember(key, version string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.firsts) >= maxFirsts {
-		return fmt.Errorf("list %s: more than %d objects were written over", s.url, maxFirsts)
-	}
-	s.firsts[key] = version
-	return nil
+	return all
 }
 
 // listNewest lists without versions.

@@ -181,6 +181,78 @@ func TestOverwrittenObjects(t *testing.T) {
 	}
 }
 
+// Azure and Google keep older versions without a marker: the same as with S3, and
+// a deletion leaves none of them.
+func TestVersionsOfAzureAndGCS(t *testing.T) {
+	for name, start := range map[string]func(t *testing.T) (s bucket.Store, overwrite func(key, body string), hide func(key string)){
+		"Azure": func(t *testing.T) (bucket.Store, func(string, string), func(string)) {
+			at := buckettest.StartAzureDouble(t)
+			return buckettest.Open(t, buckettest.AzureConfig(at, "evidence")),
+				func(key, body string) { buckettest.OverwriteAzure(t, at, "evidence", key, body) },
+				func(key string) { buckettest.HideAzure(t, at, "evidence", key) }
+		},
+		"Google": func(t *testing.T) (bucket.Store, func(string, string), func(string)) {
+			at := buckettest.StartGCSDouble(t)
+			return buckettest.Open(t, buckettest.GCSConfig(at, "evidence")),
+				func(key, body string) { buckettest.OverwriteGCS(t, at, "evidence", key, body) },
+				func(key string) { buckettest.HideGCS(t, at, "evidence", key) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, overwrite, hide := start(t)
+			ctx := t.Context()
+			for _, k := range []string{"v1/a", "v1/b", "v1/c", "v1/d", "v1/e", "v1/ee"} {
+				require.NoError(t, s.Put(ctx, k, []byte("first of "+k), bucket.PutOptions{}))
+			}
+			overwrite("v1/b", "second")
+			hide("v1/c")
+			overwrite("v1/d", "second")
+			overwrite("v1/d", "third")
+			hide("v1/d")
+			_, err := s.Get(ctx, "v1/c", 100)
+			require.ErrorIs(t, err, bucket.ErrNotFound, "what the store shows one that has not listed yet")
+			list := func() (got []bucket.ObjectInfo) {
+				require.NoError(t, s.List(ctx, "v1/", "", func(o bucket.ObjectInfo) error { got = append(got, o); return nil }))
+				return got
+			}
+			got := list()
+			require.Equal(t, []bucket.ObjectInfo{
+				{Key: "v1/a", Size: 13},
+				{Key: "v1/b", Size: 13, Overwritten: 1},
+				{Key: "v1/c", Size: 13, Overwritten: 1},
+				{Key: "v1/d", Size: 13, Overwritten: 3},
+				{Key: "v1/e", Size: 13},
+				{Key: "v1/ee", Size: 14},
+			}, got)
+			for _, o := range got {
+				b, err := s.Get(ctx, o.Key, 100)
+				require.NoError(t, err)
+				require.Equal(t, "first of "+o.Key, string(b))
+				b, err = s.GetRange(ctx, o.Key, 9, 4)
+				require.NoError(t, err)
+				require.Equal(t, o.Key[:4], string(b))
+				info, err := s.Stat(ctx, o.Key)
+				require.NoError(t, err)
+				require.Equal(t, o.Size, info.Size)
+			}
+			var after []string
+			require.NoError(t, s.List(ctx, "v1/", "v1/c", func(o bucket.ObjectInfo) error { after = append(after, o.Key); return nil }))
+			require.Equal(t, []string{"v1/d", "v1/e", "v1/ee"}, after)
+
+			require.NoError(t, s.Delete(ctx, "v1/e"))
+			for _, k := range []string{"v1/a", "v1/b", "v1/c", "v1/d"} {
+				require.NoError(t, s.Delete(ctx, k))
+				require.NoError(t, s.Delete(ctx, k), "again")
+			}
+			require.Equal(t, []bucket.ObjectInfo{{Key: "v1/ee", Size: 14}}, list(), "no version is left of the others, and one with a longer name is")
+
+			// An older version that is locked keeps the object from being deleted.
+			require.NoError(t, s.Put(ctx, "v1/locked", []byte("x"), bucket.PutOptions{RetainUntil: time.Now().Add(time.Hour)}))
+			require.ErrorIs(t, s.Delete(ctx, "v1/locked"), bucket.ErrLocked)
+		})
+	}
+}
+
 func TestConfig(t *testing.T) {
 	for name, tc := range map[string]struct {
 		c    bucket.Config

@@ -6,6 +6,9 @@
 // one into the store wrapped to the reader's public key and to a recovery key,
 // and forgets it. So it can't open what it wrote, and a collector that lost its
 // memory only makes new keys.
+//
+// The key that they are wrapped to may be one in a key management service. It is
+// wrapped to without asking the service, and unwrapped by asking it.
 package keystore
 
 import (
@@ -43,9 +46,11 @@ type file struct {
 	Wraps  []wrap `json:"wraps"`
 }
 
+// wrap is the identity's text, encrypted.
 type wrap struct {
-	To     string `json:"to"`     // key id of the recipient
-	Sealed string `json:"sealed"` // base64 of a sealed container with the identity's text
+	To     string `json:"to"`            // key id of the recipient
+	Way    string `json:"way,omitempty"` // see seal.WrapHPKE
+	Sealed string `json:"sealed"`        // base64
 }
 
 func path(keyID string) (string, error) {
@@ -65,7 +70,7 @@ func wrapAAD(keyID string) []byte { return []byte("claudeaudit subject key v1\n"
 // Writer makes keys. It is safe for concurrent use.
 type Writer struct {
 	store bucket.Store
-	to    []*seal.Recipient
+	to    []seal.Wrapper
 	now   func() time.Time
 
 	mu   sync.Mutex
@@ -79,7 +84,7 @@ type entry struct {
 }
 
 // NewWriter wraps each key to all of the recipients.
-func NewWriter(store bucket.Store, to ...*seal.Recipient) *Writer {
+func NewWriter(store bucket.Store, to ...seal.Wrapper) *Writer {
 	return &Writer{store: store, to: to, now: time.Now, keys: map[string]*entry{}}
 }
 
@@ -121,11 +126,11 @@ func (w *Writer) make(ctx context.Context, day string) (*seal.Recipient, error) 
 	}
 	f := file{Format: format, KeyID: id.KeyID(), Day: day}
 	for _, r := range w.to {
-		sealed, err := r.Seal([]byte(text), wrapAAD(f.KeyID))
+		way, sealed, err := r.Wrap(text, wrapAAD(f.KeyID))
 		if err != nil {
 			return nil, err
 		}
-		f.Wraps = append(f.Wraps, wrap{r.KeyID(), base64.StdEncoding.EncodeToString(sealed)})
+		f.Wraps = append(f.Wraps, wrap{r.KeyID(), way, base64.StdEncoding.EncodeToString(sealed)})
 	}
 	b, err := json.Marshal(f)
 	if err != nil {
@@ -144,7 +149,7 @@ func (w *Writer) make(ctx context.Context, day string) (*seal.Recipient, error) 
 // Ring opens content: with the identities themselves what is sealed to them,
 // and what is sealed to a subject's key with that key. It is safe for concurrent use.
 type Ring struct {
-	identities []*seal.Identity
+	identities []seal.Unwrapper
 	store      bucket.Store // nil: none
 
 	mu   sync.Mutex
@@ -152,7 +157,7 @@ type Ring struct {
 }
 
 // NewRing uses identities, and a store unless it is nil.
-func NewRing(store bucket.Store, identities ...*seal.Identity) *Ring {
+func NewRing(store bucket.Store, identities ...seal.Unwrapper) *Ring {
 	return &Ring{identities: identities, store: store, keys: map[string]*seal.Identity{}}
 }
 
@@ -175,8 +180,8 @@ func (r *Ring) Open(ctx context.Context, container, aad []byte) ([]byte, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open content: %w", err)
 	}
-	for _, id := range r.identities {
-		if id.KeyID() == h.KeyID {
+	for _, own := range r.identities {
+		if id, ok := own.(*seal.Identity); ok && id.KeyID() == h.KeyID {
 			return id.Open(container, aad)
 		}
 	}
@@ -221,11 +226,11 @@ func (r *Ring) key(ctx context.Context, keyID string) (*seal.Identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("key %s: its file is damaged", keyID)
 		}
-		text, err := own.Open(sealed, wrapAAD(keyID))
+		text, err := own.Unwrap(ctx, f.Wraps[i].Way, sealed, wrapAAD(keyID))
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", keyID, err)
 		}
-		if id, err = seal.ParseIdentity(string(text)); err != nil {
+		if id, err = seal.ParseIdentity(text); err != nil {
 			return nil, fmt.Errorf("key %s: %w", keyID, err)
 		}
 		if id.KeyID() != keyID {

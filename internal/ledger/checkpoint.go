@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -121,12 +122,33 @@ var (
 	errSignature  = errors.New("signature does not match")
 )
 
-func signCheckpoint(c Checkpoint, signer note.Signer) ([]byte, error) {
-	msg, err := note.Sign(&note.Note{Text: c.text()}, signer)
+// contextSigner is a signer that asks another machine.
+type contextSigner interface {
+	SignContext(ctx context.Context, msg []byte) ([]byte, error)
+}
+
+type boundSigner struct {
+	note.Signer
+	ctx  context.Context
+	with contextSigner
+}
+
+func (s boundSigner) Sign(msg []byte) ([]byte, error) { return s.with.SignContext(s.ctx, msg) }
+
+func signCheckpoint(ctx context.Context, c Checkpoint, signer note.Signer) ([]byte, error) {
+	msg, err := signNote(ctx, c.text(), signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign checkpoint: %w", err)
 	}
 	return msg, nil
+}
+
+// signNote signs a text; a signer that asks another machine gives up when ctx ends.
+func signNote(ctx context.Context, text string, signer note.Signer) ([]byte, error) {
+	if c, ok := signer.(contextSigner); ok {
+		signer = boundSigner{signer, ctx, c}
+	}
+	return note.Sign(&note.Note{Text: text}, signer)
 }
 
 func checkpointKey(origin string, hour time.Time, size uint64) string {

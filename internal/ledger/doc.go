@@ -30,6 +30,7 @@
 //	v1/<origin>/cnt/<class>/dt=YYYY-MM-DD/hh=HH/<first seq>-<hash>.cnt
 //	v1/<origin>/cp/dt=YYYY-MM-DD/<size>.note                         checkpoint
 //	v1/<origin>/wit/dt=YYYY-MM-DD/<size>-<key hash>.note             checkpoint with a witness's cosignature
+//	v1/<origin>/tsr/dt=YYYY-MM-DD/<size>.tsr                        RFC 3161 time stamp of a checkpoint's text without signatures
 //	v1/_probe/…                                                      what a probe of the store left, see internal/bucket
 //
 // The date and hour are those of the segment's first write (UTC) and never go

@@ -120,6 +120,9 @@ type marks struct {
 	cosigned   uint64 // newest size with a quorum
 	cosignedAt time.Time
 
+	ctx    context.Context
+	stamps []stored
+
 	store     uint64 // newest valid checkpoint of the store
 	covered   uint64
 	witnessed uint64
@@ -143,7 +146,8 @@ type witnessNote struct {
 }
 
 func (v *verifier) newMarks(ctx context.Context, s *streamCheck, witnesses []*witnessFile) (*marks, error) {
-	m := &marks{v: v, s: s}
+	m := &marks{v: v, s: s, ctx: ctx, stamps: s.stamps}
+	sortStamps(m.stamps)
 	for _, h := range s.heads {
 		if h.Size > 0 { // the empty tree says nothing
 			m.heads = append(m.heads, h)
@@ -248,6 +252,9 @@ func (m *marks) next() uint64 {
 	if len(m.heads) > 0 {
 		n = min(n, m.heads[0].Size)
 	}
+	if len(m.stamps) > 0 {
+		n = min(n, m.stamps[0].size)
+	}
 	for _, w := range m.witnesses {
 		if w.ok {
 			n = min(n, w.cur.cp.Size)
@@ -293,6 +300,7 @@ func (m *marks) compare(size uint64, root Hash, known bool) {
 	v, s := m.v, m.s
 	cp, heads, seen := m.takeAt(size)
 	m.takeCosigned(size, root, known)
+	m.takeStamps(size, root, known)
 	seq := at(max(size, 1) - 1)
 	rewritten := func(object, who string) {
 		if s.rootBad {
@@ -390,6 +398,7 @@ func (m *marks) finish() {
 	for n := m.next(); n != 0; n = m.next() {
 		cp, heads, seen := m.takeAt(n)
 		beyond := m.takeCosigned(n, Hash{}, false)
+		stamped := m.takeStamps(n, Hash{}, false)
 		if n <= s.Sealed { // the empty tree's
 			continue
 		}
@@ -401,6 +410,8 @@ func (m *marks) finish() {
 			object, who = claimKey(s.Origin), "the claim of the next stream"
 		case beyond != "":
 			object, who = beyond, "a cosigned checkpoint"
+		case stamped != "":
+			object, who = stamped, "a time stamp"
 		}
 		for _, i := range seen {
 			w := m.witnesses[i]

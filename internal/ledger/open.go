@@ -482,7 +482,7 @@ func (l *Log) newEpoch(ctx context.Context, found [][]*part) (walHeader, error) 
 		if err := checkOrigin(c.Origin); err != nil {
 			return h, err
 		}
-		msg, err := note.Sign(&note.Note{Text: c.text()}, l.opts.Signer)
+		msg, err := signNote(ctx, c.text(), l.opts.Signer)
 		if err != nil {
 			return h, fmt.Errorf("sign claim: %w", err)
 		}

@@ -184,7 +184,7 @@ func FuzzProof(f *testing.F) {
 
 func FuzzCheckpoint(f *testing.F) {
 	k := newKey(f, "test")
-	msg, err := signCheckpoint(Checkpoint{Origin: "a/1", Size: 3}, k.signer)
+	msg, err := signCheckpoint(f.Context(), Checkpoint{Origin: "a/1", Size: 3}, k.signer)
 	require.NoError(f, err)
 	v, err := note.NewVerifier(k.vkey)
 	require.NoError(f, err)

@@ -443,11 +443,13 @@ func (l *Log) removePart(p *part) error {
 
 // putCheckpoint signs and stores a checkpoint.
 func (l *Log) putCheckpoint(ctx context.Context, c Checkpoint, hour time.Time) ([]byte, error) {
-	msg, err := signCheckpoint(c, l.opts.Signer)
+	msg, err := signCheckpoint(ctx, c, l.opts.Signer)
 	if err != nil {
+		l.stat.signErrors.Add(1)
 		l.failed("sign checkpoint", err)
 		return nil, err
 	}
+	l.stat.ok("sign checkpoint")
 	key := checkpointKey(l.origin, hour, c.Size)
 	o := upload{key: key, body: msg, opts: bucket.PutOptions{ContentType: typeNote, RetainUntil: l.retainUntil("")}}
 	// A signer that is not deterministic signs anew after a crash.

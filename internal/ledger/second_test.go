@@ -145,17 +145,17 @@ func TestSecondVerifierAgrees(t *testing.T) {
 		"a segment empty":            func() { put(t, segs[2], nil) },
 		"a checkpoint of another key": func() {
 			k := newKey(t, "test")
-			msg, err := signCheckpoint(Checkpoint{Origin: rep.Streams[0].Origin, Size: 20}, k.signer)
+			msg, err := signCheckpoint(t.Context(), Checkpoint{Origin: rep.Streams[0].Origin, Size: 20}, k.signer)
 			require.NoError(t, err)
 			put(t, cps[3], msg)
 		},
 		"a witnessed checkpoint of a longer log": func() {
-			msg, err := signCheckpoint(Checkpoint{Origin: rep.Streams[0].Origin, Size: 40}, e.key.signer)
+			msg, err := signCheckpoint(t.Context(), Checkpoint{Origin: rep.Streams[0].Origin, Size: 40}, e.key.signer)
 			require.NoError(t, err)
 			put(t, e.witness, append(append(readFile(t, e.witness), msg...), '\n'))
 		},
 		"another history, signed with the key": func() {
-			msg, err := signCheckpoint(Checkpoint{Origin: rep.Streams[0].Origin, Size: 20}, e.key.signer)
+			msg, err := signCheckpoint(t.Context(), Checkpoint{Origin: rep.Streams[0].Origin, Size: 20}, e.key.signer)
 			require.NoError(t, err)
 			put(t, cps[3], msg)
 		},

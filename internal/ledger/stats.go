@@ -30,9 +30,10 @@ type Stats struct {
 	SpoolMaxBytes int64
 	Backlog       int // closed write-ahead files that wait for the store
 
-	WriteErrors, SyncErrors, StoreErrors, WitnessErrors uint64
-	Rescued                                             uint64 // write-ahead files written anew after their name was gone
-	TornBytes                                           int64  // cut off at Open
+	WriteErrors, SyncErrors, SignErrors, StoreErrors, WitnessErrors uint64
+
+	Rescued   uint64 // write-ahead files written anew after their name was gone
+	TornBytes int64  // cut off at Open
 
 	// LastError is the last failure, with its time; "" when none or the step succeeded since.
 	LastError     string
@@ -40,9 +41,9 @@ type Stats struct {
 }
 
 type stats struct {
-	entries, bytes, batches, maxBatch, duplicates, refused       atomic.Uint64
-	writeErrors, syncErrors, storeErrors, witnessErrors, rescued atomic.Uint64
-	syncNanos, torn                                              atomic.Int64
+	entries, bytes, batches, maxBatch, duplicates, refused                   atomic.Uint64
+	writeErrors, syncErrors, signErrors, storeErrors, witnessErrors, rescued atomic.Uint64
+	syncNanos, torn                                                          atomic.Int64
 
 	mu     sync.Mutex
 	errors map[string]failure
@@ -101,7 +102,7 @@ func (l *Log) Stats() Stats {
 		Entries: s.entries.Load(), Bytes: s.bytes.Load(), Batches: s.batches.Load(), MaxBatch: s.maxBatch.Load(),
 		SyncTime: time.Duration(s.syncNanos.Load()), Duplicates: s.duplicates.Load(), Refused: s.refused.Load(),
 		Durable: durable, SpoolBytes: spool, SpoolMaxBytes: l.opts.MaxSpoolBytes, Backlog: l.seal.backlog(),
-		WriteErrors: s.writeErrors.Load(), SyncErrors: s.syncErrors.Load(), StoreErrors: s.storeErrors.Load(), WitnessErrors: s.witnessErrors.Load(),
+		WriteErrors: s.writeErrors.Load(), SyncErrors: s.syncErrors.Load(), SignErrors: s.signErrors.Load(), StoreErrors: s.storeErrors.Load(), WitnessErrors: s.witnessErrors.Load(),
 		Rescued: s.rescued.Load(), TornBytes: s.torn.Load(),
 	}
 	out.Sealed, out.Checkpointed = l.seal.progress()

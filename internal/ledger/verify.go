@@ -63,6 +63,7 @@ const (
 	KindUncovered     = "uncovered-tail"     // completeness: entries under no checkpoint yet
 	KindOverwritten   = "overwritten"        // an object of the store was written again or hidden; the first version counts
 	KindTorn          = "torn-tail"          // completeness: an entry that was not written whole
+	KindTimestamp     = "timestamp"          // a time stamp of other entries, or of no known authority
 	KindQuorum        = "missing-quorum"     // too few witnesses cosigned
 	KindPendingNotice = "pending"            // completeness: a checkpoint that is not witnessed yet
 )
@@ -70,7 +71,7 @@ const (
 // causes orders the kinds at one place: what causes others comes first.
 var causes = []string{
 	KindClaim, KindKey, KindSegment, KindMissing, KindOverlap, KindEntry, KindChain, KindNoContent, KindContent, KindCheckpoint,
-	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindQuorum, KindNoStream, KindForeign, KindOverwritten,
+	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindTimestamp, KindQuorum, KindNoStream, KindForeign, KindOverwritten,
 }
 
 // Problem is one finding and its place.
@@ -109,8 +110,14 @@ type StreamReport struct {
 	Witnessed   uint64    `json:"witnessed"` // under a checkpoint that a witness holds
 	// Cosigned is how many are under a checkpoint with the policy's quorum of
 	// cosignatures, and CosignedAt when the last of them was made.
-	Cosigned    uint64    `json:"cosigned"`
-	CosignedAt  time.Time `json:"cosigned_at,omitzero"`
+	Cosigned   uint64    `json:"cosigned"`
+	CosignedAt time.Time `json:"cosigned_at,omitzero"`
+	// Stamped is how many the newest time stamp covers that one of the policy's
+	// authorities made, and Stamps how many such there are.
+	Stamped     uint64    `json:"stamped,omitzero"`
+	StampedAt   time.Time `json:"stamped_at,omitzero"`
+	StampedBy   string    `json:"stamped_by,omitzero"`
+	Stamps      int       `json:"stamps,omitzero"`
 	Segments    int       `json:"segments"`    //
 	Checkpoints int       `json:"checkpoints"` // valid ones in the store
 	Root        string    `json:"root"`        // hex, of Sealed entries
@@ -231,22 +238,25 @@ type verifier struct {
 // streamCheck is the state of one stream's verification.
 type streamCheck struct {
 	StreamReport
-	claim    *Claim
-	keys     note.Verifiers
-	trusted  bool
-	newest   uint64   // greatest size in a checkpoint's name at the start
-	classes  []string // of its containers
-	floor    uint64   // everything below was checkpointed and witnessed at the start
-	hasFloor bool
-	heads    []Checkpoint // that later claims name
-	tree     edge
-	prev     Hash
-	prevOK   bool // prev is known
-	treeOK   bool // tree is that of all entries so far
-	good     uint64
-	rootBad  bool
-	lastKey  string
-	lastHour time.Time
+	claim   *Claim
+	keys    note.Verifiers
+	trusted bool
+	newest  uint64   // greatest size in a checkpoint's name at the start
+	classes []string // of its containers
+	stamps  []stored
+	// stampCount is kept when they are taken.
+	stampCount int
+	floor      uint64 // everything below was checkpointed and witnessed at the start
+	hasFloor   bool
+	heads      []Checkpoint // that later claims name
+	tree       edge
+	prev       Hash
+	prevOK     bool // prev is known
+	treeOK     bool // tree is that of all entries so far
+	good       uint64
+	rootBad    bool
+	lastKey    string
+	lastHour   time.Time
 }
 
 // badFile is a write-ahead file whose header can't be read.
@@ -450,6 +460,11 @@ func (v *verifier) scan(ctx context.Context) error {
 			}
 		case "wit":
 			_, ok = parseCosignedKey(rest)
+		case "tsr":
+			var size uint64
+			if size, ok = parseStampKey(rest); ok {
+				s.stamps, s.stampCount = append(s.stamps, stored{o.Key, size}), s.stampCount+1
+			}
 		case "cnt":
 			var class string
 			if class, _, ok = parseCntKey(rest); ok {
@@ -488,7 +503,7 @@ func splitKey(key string) (origin, kind, rest string, ok bool) {
 	}
 	parts := strings.Split(key, "/")
 	for i, p := range parts {
-		if p == "seg" || p == "cnt" || p == "cp" || p == "wit" {
+		if p == "seg" || p == "cnt" || p == "cp" || p == "wit" || p == "tsr" {
 			origin = strings.Join(parts[:i], "/")
 			_, _, err := splitOrigin(origin)
 			return origin, p, strings.Join(parts[i+1:], "/"), err == nil
@@ -1004,6 +1019,9 @@ func (v *verifier) report(took time.Duration) *Report {
 	}
 	if p := v.opts.Policy; len(v.opts.WitnessFiles) == 0 && len(v.opts.WitnessNotes) == 0 && (p == nil || !p.HasQuorum()) {
 		r.Unchecked = append(r.Unchecked, "no witness file was given: a tail that was cut off together with its checkpoints would not be noticed")
+	}
+	if text, ok := v.uncheckedStamps(); ok {
+		r.Unchecked = append(r.Unchecked, text)
 	}
 	switch {
 	case len(r.Problems) > 0:

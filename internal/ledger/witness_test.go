@@ -12,7 +12,7 @@ func TestFileWitness(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w", "checkpoints")
 	k := newKey(t, "test")
 	note := func(origin string, size uint64, root byte) []byte {
-		msg, err := signCheckpoint(Checkpoint{Origin: origin, Size: size, Root: Hash{root}}, k.signer)
+		msg, err := signCheckpoint(t.Context(), Checkpoint{Origin: origin, Size: size, Root: Hash{root}}, k.signer)
 		require.NoError(t, err)
 		return msg
 	}

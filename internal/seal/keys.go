@@ -24,9 +24,11 @@ import (
 const (
 	publicPrefix   = "claudeaudit-content-public-v1:"
 	identityPrefix = "claudeaudit-content-identity-v1:"
+	rsaPrefix      = "claudeaudit-content-public-rsa-v1:"
 
 	// maxKeyFile bounds what is read of a key file.
 	maxKeyFile = 4096
+	hpkeKeyLen = 32
 	checkLen   = 4
 )
 
@@ -75,7 +77,7 @@ func decodeKey(prefix, text string) ([]byte, error) {
 	rest, ok := strings.CutPrefix(text, prefix)
 	switch {
 	case ok:
-	case strings.HasPrefix(text, publicPrefix):
+	case strings.HasPrefix(text, publicPrefix), strings.HasPrefix(text, rsaPrefix):
 		return nil, fmt.Errorf("%w: this is a content public key, want %q", ErrKey, prefix)
 	case strings.HasPrefix(text, identityPrefix):
 		return nil, fmt.Errorf("%w: this is a secret content identity, want %q", ErrKey, prefix)
@@ -88,10 +90,13 @@ func decodeKey(prefix, text string) ([]byte, error) {
 	if err != nil || strings.ContainsAny(rest, "\r\n") { // the decoder skips line breaks
 		return nil, fmt.Errorf("%w: after the prefix must follow unpadded base64url", ErrKey)
 	}
-	if len(raw) != 32+checkLen {
-		return nil, fmt.Errorf("%w: holds %d bytes, must be %d", ErrKey, len(raw), 32+checkLen)
+	switch {
+	case prefix != rsaPrefix && len(raw) != hpkeKeyLen+checkLen:
+		return nil, fmt.Errorf("%w: holds %d bytes, must be %d", ErrKey, len(raw), hpkeKeyLen+checkLen)
+	case len(raw) < checkLen:
+		return nil, fmt.Errorf("%w: holds %d bytes", ErrKey, len(raw))
 	}
-	key, sum := raw[:32], raw[32:]
+	key, sum := raw[:len(raw)-checkLen], raw[len(raw)-checkLen:]
 	if !bytes.Equal(sum, keyCheck(prefix, key)) {
 		return nil, fmt.Errorf("%w: check digits don't match, the text was mistyped or cut", ErrKey)
 	}
@@ -161,26 +166,44 @@ func WriteContentKeys(i *Identity, identityPath, publicPath string) error {
 	return writePair(identityPath, text, publicPath, i.Recipient().String())
 }
 
-// CheckpointKey signs checkpoints.
+// CheckpointKey signs checkpoints: with a key that is here, or with one in a key
+// management service.
 type CheckpointKey struct {
 	Signer note.Signer
 	// VerifierKey is the public key's text, "name+hash+base64".
 	VerifierKey string
 
-	secret string
+	secret string // or the reference
 }
 
 // GenerateCheckpointKey makes an Ed25519 key in the form of signed notes. The
 // name must not be empty or hold spaces or "+".
 func GenerateCheckpointKey(name string) (*CheckpointKey, error) {
-	if name == "" || strings.ContainsAny(name, "+ \t\r\n") {
-		return nil, fmt.Errorf("checkpoint key name %q: must not be empty or hold spaces or '+'", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	skey, _, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
 		return nil, fmt.Errorf("generate checkpoint key: %w", err)
 	}
 	return ParseCheckpointKey(skey)
+}
+
+func checkName(name string) error {
+	if name == "" || strings.ContainsAny(name, "+ \t\r\n") {
+		return fmt.Errorf("checkpoint key name %q: must not be empty or hold spaces or '+'", name)
+	}
+	return nil
+}
+
+// verifierPublic is the Ed25519 key of a verifier key that note.NewVerifier took.
+func verifierPublic(vkey string) (ed25519.PublicKey, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	raw, err := base64.StdEncoding.Strict().DecodeString(parts[len(parts)-1])
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize {
+		return nil, fmt.Errorf("%w: must be an Ed25519 key", ErrKey)
+	}
+	return ed25519.PublicKey(raw[1:]), nil
 }
 
 // ParseCheckpointKey reads a secret checkpoint key's text ("PRIVATE+KEY+…").
@@ -204,38 +227,16 @@ func ParseCheckpointKey(text string) (*CheckpointKey, error) {
 	return &CheckpointKey{Signer: signer, VerifierKey: vkey, secret: text}, nil
 }
 
-// LoadCheckpointKey reads a secret checkpoint key file; ErrExposed if others
-// than its owner can read it.
+// LoadCheckpointKey is OpenCheckpointKey for a file with the public key beside
+// it; ErrExposed if others than its owner can read it.
 func LoadCheckpointKey(path string) (*CheckpointKey, error) {
-	text, err := readKeyFile(path, true)
-	if err != nil {
-		return nil, fmt.Errorf("read checkpoint key: %w", err)
-	}
-	k, err := ParseCheckpointKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return k, nil
+	return OpenCheckpointKey(path, strings.TrimSuffix(path, ".key")+".pub")
 }
 
 // WriteCheckpointKey writes the secret key to path (mode 0600) and the
 // verifier key to publicPath (0644), never over an existing file.
 func WriteCheckpointKey(k *CheckpointKey, path, publicPath string) error {
 	return writePair(path, k.secret, publicPath, k.VerifierKey)
-}
-
-// LoadCosigner reads a witness's secret key file; ErrExposed if others than its
-// owner can read it.
-func LoadCosigner(path string) (*witness.Signer, error) {
-	text, err := readKeyFile(path, true)
-	if err != nil {
-		return nil, fmt.Errorf("read witness key: %w", err)
-	}
-	s, err := witness.ParseSigner(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
 }
 
 // WriteCosigner writes a witness's secret key to path (mode 0600) and the public
@@ -370,13 +371,13 @@ func EnsureCheckpointKey(path, publicPath, name string) (k *CheckpointKey, made 
 // EnsureContentKeys loads the public key at publicPath; without it, makes it of
 // the identity at identityPath; without that, makes both. made says that the
 // keys are new.
-func EnsureContentKeys(identityPath, publicPath string) (r *Recipient, made bool, err error) {
+func EnsureContentKeys(identityPath, publicPath string) (r Wrapper, made bool, err error) {
 	public, err := exists(publicPath)
 	if err != nil {
 		return nil, false, fmt.Errorf("content public key: %w", err)
 	}
 	if public {
-		r, err = LoadRecipient(publicPath)
+		r, err = LoadWrapper(publicPath)
 		return r, false, err
 	}
 	secret, err := exists(identityPath)
@@ -388,7 +389,7 @@ func EnsureContentKeys(identityPath, publicPath string) (r *Recipient, made bool
 		if id, err = LoadIdentity(identityPath); err != nil {
 			return nil, false, err
 		}
-		r = id.Recipient()
+		r := id.Recipient()
 		return r, false, writeNew(publicPath, r.String(), 0o644)
 	}
 	if id, err = GenerateIdentity(); err != nil {

@@ -107,8 +107,9 @@ func (v *Verifier) String() string {
 // Signer cosigns with one key.
 type Signer struct {
 	*Verifier
-	key ed25519.PrivateKey
-	now func() time.Time
+	key  ed25519.PrivateKey // nil: sign has it
+	sign func(msg []byte) ([]byte, error)
+	now  func() time.Time
 }
 
 var _ note.Signer = (*Signer)(nil)
@@ -116,7 +117,7 @@ var _ note.Signer = (*Signer)(nil)
 // GenerateSigner makes a key.
 func GenerateSigner(name string) (*Signer, error) {
 	if !validName(name) {
-		return nil, fmt.Errorf("cosignature key name %q: must not be empty or hold spaces or '+'", name)
+		return nil, errName(name)
 	}
 	seed := make([]byte, ed25519.SeedSize)
 	if _, err := rand.Read(seed); err != nil {
@@ -128,7 +129,31 @@ func GenerateSigner(name string) (*Signer, error) {
 func newSigner(name string, seed []byte) *Signer {
 	key := ed25519.NewKeyFromSeed(seed)
 	pub := key.Public().(ed25519.PublicKey)
-	return &Signer{&Verifier{name, keyHash(name, pub), pub}, key, time.Now}
+	return &Signer{
+		Verifier: &Verifier{name, keyHash(name, pub), pub}, key: key, now: time.Now,
+		sign: func(msg []byte) ([]byte, error) { return ed25519.Sign(key, msg), nil },
+	}
+}
+
+// NewVerifier is the verifier of a public key under a name.
+func NewVerifier(name string, pub ed25519.PublicKey) (*Verifier, error) {
+	if !validName(name) {
+		return nil, errName(name)
+	}
+	return &Verifier{name, keyHash(name, pub), pub}, nil
+}
+
+func errName(name string) error {
+	return fmt.Errorf("cosignature key name %q: must not be empty or hold spaces or '+'", name)
+}
+
+// PublicKey is the Ed25519 key.
+func (v *Verifier) PublicKey() ed25519.PublicKey { return v.pub }
+
+// NewSigner cosigns with a key that is elsewhere: sign makes Ed25519 signatures
+// that the verifier's key fits.
+func NewSigner(v *Verifier, sign func(msg []byte) ([]byte, error)) *Signer {
+	return &Signer{Verifier: v, sign: sign, now: time.Now}
 }
 
 // ParseSigner reads a secret key, "PRIVATE+KEY+name+hash+base64".
@@ -151,7 +176,7 @@ func ParseSigner(text string) (*Signer, error) {
 	return s, nil
 }
 
-// Text is the secret key's text.
+// Text is the secret key's text; not for one that is elsewhere.
 func (s *Signer) Text() string {
 	return fmt.Sprintf("%s%s+%08x+%s", privateHead, s.name, s.hash, base64.StdEncoding.EncodeToString(append([]byte{algCosignature}, s.key.Seed()...)))
 }
@@ -162,7 +187,11 @@ func (s *Signer) GoString() string { return s.Verifier.String() }
 // Sign implements note.Signer: it cosigns now.
 func (s *Signer) Sign(msg []byte) ([]byte, error) {
 	at := uint64(s.now().Unix())
-	return append(binary.BigEndian.AppendUint64(nil, at), ed25519.Sign(s.key, signed(at, msg))...), nil
+	sig, err := s.sign(signed(at, msg))
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.BigEndian.AppendUint64(nil, at), sig...), nil
 }
 
 // Line is the signature line of a note's text.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/claudeaudit/claudeaudit/internal/stamp"
 )
 
 // maxPolicy bounds a policy's file.
@@ -22,9 +24,15 @@ const maxPolicy = 1 << 20
 //	witness <name> <verifier key> [<url>]
 //	group <name> <threshold|any|all> <name>…
 //	quorum <name|none>
+//
+// and, which tlog-policy doesn't have, certificates of time stamping authorities:
+//
+//	tsa <name> <base64 of the certificate's DER form>
 type Policy struct {
 	Logs      []string    // verifier keys
 	Witnesses []*Verifier // every one that is named
+	// Authorities are those whose time stamps are believed.
+	Authorities []*stamp.Authority
 
 	members map[string]member
 	quorum  string
@@ -125,6 +133,15 @@ func (p *Policy) item(f []string) error {
 			m.threshold = k
 		}
 		return p.name(f[1], m)
+	case "tsa":
+		if len(f) != 3 {
+			return errors.New("must be: tsa <name> <base64 of the certificate's DER form>")
+		}
+		a, err := stamp.ParseAuthority(f[1], f[2])
+		if err != nil {
+			return fmt.Errorf("tsa %s: %w", f[1], err)
+		}
+		p.Authorities = append(p.Authorities, a)
 	case "quorum":
 		if len(f) != 2 || p.quorum != "" {
 			return errors.New("must be once: quorum <name|none>")

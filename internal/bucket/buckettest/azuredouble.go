@@ -37,10 +37,13 @@ func AzureConfig(endpoint, container string) bucket.Config {
 // Blob Immutability Policy", "Blob service error codes"). No real Azure was reached.
 type azureDouble struct {
 	mu    sync.Mutex
-	blobs map[string]*azureBlob
+	blobs map[string]*azureBlob   // current versions
+	older map[string][]*azureBlob // the others
+	count int
 }
 
 type azureBlob struct {
+	id    string
 	body  []byte
 	until time.Time
 	mode  string
@@ -50,7 +53,7 @@ type azureBlob struct {
 // StartAzureDouble starts the double. Every container exists.
 func StartAzureDouble(t testing.TB) string {
 	t.Helper()
-	d := &azureDouble{blobs: map[string]*azureBlob{}}
+	d := &azureDouble{blobs: map[string]*azureBlob{}, older: map[string][]*azureBlob{}}
 	srv := httptest.NewServer(d)
 	t.Cleanup(srv.Close)
 	return srv.URL
@@ -73,13 +76,27 @@ func (d *azureDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if !isBlob || name == "" {
 		if q.Get("comp") == "list" {
-			d.list(w, container, q.Get("prefix"), q.Get("marker"))
+			d.list(w, container, q.Get("prefix"), q.Get("marker"), q.Get("include") == "versions")
 			return
 		}
 		w.Header().Set("x-ms-immutable-storage-with-versioning-enabled", "true")
 		return
 	}
 	b := d.blobs[path]
+	old := -1
+	if id := q.Get("versionid"); id != "" {
+		if b != nil && b.id == id && r.Method == http.MethodDelete {
+			d.fail(w, http.StatusForbidden, "OperationNotAllowedOnRootBlob")
+			return
+		}
+		if b == nil || b.id != id {
+			if old = slices.IndexFunc(d.older[path], func(v *azureBlob) bool { return v.id == id }); old < 0 {
+				d.fail(w, http.StatusNotFound, "BlobNotFound")
+				return
+			}
+			b = d.older[path][old]
+		}
+	}
 	if b == nil && (r.Method != http.MethodPut || q.Get("comp") != "") {
 		d.fail(w, http.StatusNotFound, "BlobNotFound")
 		return
@@ -108,8 +125,12 @@ func (d *azureDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			d.fail(w, http.StatusConflict, "BlobImmutableDueToLegalHold")
 		case b.until.After(time.Now()):
 			d.fail(w, http.StatusConflict, "BlobImmutableDueToPolicy")
+		case old >= 0:
+			d.older[path] = slices.Delete(d.older[path], old, old+1)
+			w.WriteHeader(http.StatusAccepted)
 		default:
 			delete(d.blobs, path)
+			d.older[path] = append(d.older[path], b)
 			w.WriteHeader(http.StatusAccepted)
 		}
 	default:
@@ -131,13 +152,17 @@ func (d *azureDouble) put(w http.ResponseWriter, r *http.Request, path string, o
 		d.fail(w, http.StatusConflict, "BlobAlreadyExists")
 		return
 	}
-	b := &azureBlob{body: body, hold: r.Header.Get("x-ms-legal-hold") == "true"}
+	d.count++
+	b := &azureBlob{id: fmt.Sprintf("2026-11-24T10:00:00.%07dZ", d.count), body: body, hold: r.Header.Get("x-ms-legal-hold") == "true"}
 	if text := r.Header.Get("x-ms-immutability-policy-until-date"); text != "" {
 		if b.until, err = http.ParseTime(text); err != nil || b.until.Before(time.Now()) {
 			d.fail(w, http.StatusBadRequest, "InvalidHeaderValue")
 			return
 		}
 		b.mode = strings.ToLower(r.Header.Get("x-ms-immutability-policy-mode"))
+	}
+	if old != nil {
+		d.older[path] = append(d.older[path], old)
 	}
 	d.blobs[path] = b
 	w.WriteHeader(http.StatusCreated)
@@ -175,8 +200,19 @@ func (d *azureDouble) get(w http.ResponseWriter, r *http.Request, b *azureBlob) 
 // page is small so that listings have several.
 const page = 4
 
-func (d *azureDouble) list(w http.ResponseWriter, container, prefix, marker string) {
-	names := pageOf(d.blobs, container+"/", prefix, marker)
+func (d *azureDouble) list(w http.ResponseWriter, container, prefix, marker string, versions bool) {
+	all := map[string][]*azureBlob{}
+	if versions {
+		for path, v := range d.older {
+			if len(v) > 0 {
+				all[path] = slices.Clone(v)
+			}
+		}
+	}
+	for path, b := range d.blobs {
+		all[path] = append(all[path], b)
+	}
+	names := pageOf(all, container+"/", prefix, marker)
 	var x struct {
 		XMLName xml.Name `xml:"EnumerationResults"`
 		Blobs   struct {
@@ -188,10 +224,15 @@ func (d *azureDouble) list(w http.ResponseWriter, container, prefix, marker stri
 		x.NextMarker, names = names[page], names[:page]
 	}
 	for _, n := range names {
-		item := azureItem{Name: n}
-		item.Properties.Length = int64(len(d.blobs[container+"/"+n].body))
-		item.Properties.BlobType = "BlockBlob"
-		x.Blobs.Blob = append(x.Blobs.Blob, item)
+		for _, b := range all[container+"/"+n] {
+			item := azureItem{Name: n}
+			if versions {
+				item.VersionID, item.Current = b.id, d.blobs[container+"/"+n] == b
+			}
+			item.Properties.Length = int64(len(b.body))
+			item.Properties.BlobType = "BlockBlob"
+			x.Blobs.Blob = append(x.Blobs.Blob, item)
+		}
 	}
 	w.Header().Set("Content-Type", "application/xml")
 	_ = xml.NewEncoder(w).Encode(x)
@@ -199,6 +240,8 @@ func (d *azureDouble) list(w http.ResponseWriter, container, prefix, marker stri
 
 type azureItem struct {
 	Name       string
+	VersionID  string `xml:"VersionId,omitempty"`
+	Current    bool   `xml:"IsCurrentVersion,omitempty"`
 	Properties struct {
 		Length   int64 `xml:"Content-Length"`
 		BlobType string

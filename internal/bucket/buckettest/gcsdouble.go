@@ -12,6 +12,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,14 +31,18 @@ func GCSConfig(endpoint, name string) bucket.Config {
 // "HTTP status and error codes"). No real Google Cloud was reached.
 type gcsDouble struct {
 	mu      sync.Mutex
-	objects map[string]*gcsObject
+	objects map[string]*gcsObject   // live generations
+	older   map[string][]*gcsObject // the others: the bucket has versioning
+	count   int64
 }
 
 type gcsObject struct {
-	body      []byte
-	retention *gcsRetention
-	hold      bool
-	created   time.Time
+	generation int64
+	deleted    time.Time
+	body       []byte
+	retention  *gcsRetention
+	hold       bool
+	created    time.Time
 }
 
 type gcsRetention struct {
@@ -48,7 +53,7 @@ type gcsRetention struct {
 // StartGCSDouble starts the double. Every bucket exists.
 func StartGCSDouble(t testing.TB) string {
 	t.Helper()
-	d := &gcsDouble{objects: map[string]*gcsObject{}}
+	d := &gcsDouble{objects: map[string]*gcsObject{}, older: map[string][]*gcsObject{}}
 	srv := httptest.NewServer(d)
 	t.Cleanup(srv.Close)
 	return srv.URL
@@ -74,11 +79,14 @@ func crc32c(b []byte) string {
 
 func (o *gcsObject) resource(bucketName, name string) map[string]any {
 	m := map[string]any{
-		"kind": "storage#object", "bucket": bucketName, "name": name, "size": fmt.Sprint(len(o.body)), "generation": "1", "metageneration": "1",
+		"kind": "storage#object", "bucket": bucketName, "name": name, "size": fmt.Sprint(len(o.body)), "generation": fmt.Sprint(o.generation), "metageneration": "1",
 		"crc32c": crc32c(o.body), "timeCreated": o.created.Format(time.RFC3339Nano), "temporaryHold": o.hold,
 	}
 	if o.retention != nil {
 		m["retention"] = o.retention
+	}
+	if !o.deleted.IsZero() {
+		m["timeDeleted"] = o.deleted.Format(time.RFC3339Nano)
 	}
 	return m
 }
@@ -95,9 +103,9 @@ func (d *gcsDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case upload:
 		d.insert(w, r, bucketName)
 	case rest == "":
-		d.json(w, map[string]any{"kind": "storage#bucket", "name": bucketName, "objectRetention": map[string]any{"mode": "Enabled"}})
+		d.json(w, map[string]any{"kind": "storage#bucket", "name": bucketName, "objectRetention": map[string]any{"mode": "Enabled"}, "versioning": map[string]any{"enabled": true}})
 	case rest == "o":
-		d.list(w, bucketName, q.Get("prefix"), max(q.Get("startOffset"), q.Get("pageToken")))
+		d.list(w, bucketName, q.Get("prefix"), max(q.Get("startOffset"), q.Get("pageToken")), q.Get("versions") == "true")
 	case !isObject:
 		d.fail(w, http.StatusNotFound, "notFound", "no such resource")
 	default:
@@ -133,7 +141,8 @@ func (d *gcsDouble) insert(w http.ResponseWriter, r *http.Request, bucketName st
 		return
 	}
 	path := bucketName + "/" + meta.Name
-	if old := d.objects[path]; old != nil {
+	old := d.objects[path]
+	if old != nil {
 		if r.URL.Query().Get("ifGenerationMatch") == "0" {
 			d.fail(w, http.StatusPreconditionFailed, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
 			return
@@ -150,9 +159,20 @@ func (d *gcsDouble) insert(w http.ResponseWriter, r *http.Request, bucketName st
 		d.fail(w, http.StatusBadRequest, "invalid", "The retention expiration time must be in the future.")
 		return
 	}
-	o := &gcsObject{body: body, retention: meta.Retention, hold: meta.TemporaryHold, created: time.Now().UTC()}
+	if old != nil {
+		d.retire(path, old)
+	}
+	d.count++
+	o := &gcsObject{generation: 1_790_000_000_000_000 + d.count, body: body, retention: meta.Retention, hold: meta.TemporaryHold, created: time.Now().UTC()}
 	d.objects[path] = o
 	d.json(w, o.resource(bucketName, meta.Name))
+}
+
+// retire makes a live generation an older one.
+func (d *gcsDouble) retire(path string, o *gcsObject) {
+	o.deleted = time.Now().UTC()
+	d.older[path] = append(d.older[path], o)
+	delete(d.objects, path)
 }
 
 func (d *gcsDouble) mayDelete(w http.ResponseWriter, o *gcsObject) bool {
@@ -170,16 +190,33 @@ func (d *gcsDouble) mayDelete(w http.ResponseWriter, o *gcsObject) bool {
 func (d *gcsDouble) object(w http.ResponseWriter, r *http.Request, bucketName, name string) {
 	path := bucketName + "/" + name
 	o := d.objects[path]
+	generation := r.URL.Query().Get("generation")
+	if generation != "" && (o == nil || fmt.Sprint(o.generation) != generation) {
+		o = nil
+		for _, v := range d.older[path] {
+			if fmt.Sprint(v.generation) == generation {
+				o = v
+			}
+		}
+	}
 	if o == nil {
 		d.fail(w, http.StatusNotFound, "notFound", "No such object: "+path)
 		return
 	}
 	switch {
 	case r.Method == http.MethodDelete:
-		if d.mayDelete(w, o) {
-			delete(d.objects, path)
-			w.WriteHeader(http.StatusNoContent)
+		if !d.mayDelete(w, o) {
+			return
 		}
+		switch {
+		case generation == "":
+			d.retire(path, o)
+		case d.objects[path] == o:
+			delete(d.objects, path)
+		default:
+			d.older[path] = slices.DeleteFunc(d.older[path], func(v *gcsObject) bool { return v == o })
+		}
+		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodPatch:
 		var change struct {
 			TemporaryHold *bool         `json:"temporaryHold"`
@@ -202,7 +239,7 @@ func (d *gcsDouble) object(w http.ResponseWriter, r *http.Request, bucketName, n
 		d.json(w, o.resource(bucketName, name))
 	case r.URL.Query().Get("alt") == "media":
 		w.Header().Set("X-Goog-Hash", "crc32c="+crc32c(o.body))
-		w.Header().Set("X-Goog-Generation", "1")
+		w.Header().Set("X-Goog-Generation", fmt.Sprint(o.generation))
 		w.Header().Set("X-Goog-Metageneration", "1")
 		w.Header().Set("Content-Type", "application/octet-stream")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(o.body))
@@ -211,16 +248,73 @@ func (d *gcsDouble) object(w http.ResponseWriter, r *http.Request, bucketName, n
 	}
 }
 
-func (d *gcsDouble) list(w http.ResponseWriter, bucketName, prefix, from string) {
-	names := pageOf(d.objects, bucketName+"/", prefix, from)
+func (d *gcsDouble) list(w http.ResponseWriter, bucketName, prefix, from string, versions bool) {
+	all := map[string][]*gcsObject{}
+	if versions {
+		for path, v := range d.older {
+			if len(v) > 0 {
+				all[path] = slices.Clone(v)
+			}
+		}
+	}
+	for path, o := range d.objects {
+		all[path] = append(all[path], o)
+	}
+	names := pageOf(all, bucketName+"/", prefix, from)
 	out := map[string]any{"kind": "storage#objects"}
 	if len(names) > page {
 		out["nextPageToken"], names = names[page], names[:page]
 	}
 	var items []any
 	for _, n := range names {
-		items = append(items, d.objects[bucketName+"/"+n].resource(bucketName, n))
+		for _, o := range all[bucketName+"/"+n] {
+			items = append(items, o.resource(bucketName, n))
+		}
 	}
 	out["items"] = items
 	d.json(w, out)
+}
+
+// OverwriteGCS writes a newer generation, as one with all rights and without the condition can.
+func OverwriteGCS(t testing.TB, endpoint, bucketName, name, body string) {
+	t.Helper()
+	const boundary = "b"
+	text := "--b\r\nContent-Type: application/json\r\n\r\n{\"name\":\"" + name + "\"}\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + body + "\r\n--b--\r\n"
+	send(t, http.MethodPost, endpoint+"/upload/storage/v1/b/"+bucketName+"/o", "multipart/related; boundary="+boundary, text)
+}
+
+// HideGCS deletes the live generation.
+func HideGCS(t testing.TB, endpoint, bucketName, name string) {
+	t.Helper()
+	send(t, http.MethodDelete, endpoint+"/storage/v1/b/"+bucketName+"/o/"+name, "", "")
+}
+
+// OverwriteAzure writes a newer version.
+func OverwriteAzure(t testing.TB, endpoint, container, name, body string) {
+	t.Helper()
+	send(t, http.MethodPut, endpoint+"/"+azureAccount+"/"+container+"/"+name, "text/plain", body)
+}
+
+// HideAzure deletes the current version.
+func HideAzure(t testing.TB, endpoint, container, name string) {
+	t.Helper()
+	send(t, http.MethodDelete, endpoint+"/"+azureAccount+"/"+container+"/"+name, "", "")
+}
+
+func send(t testing.TB, method, url, contentType, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		t.Fatalf("%s %s: %s", method, url, resp.Status)
+	}
 }

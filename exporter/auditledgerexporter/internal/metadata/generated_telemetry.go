@@ -164,7 +164,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.LedgerErrors, err = builder.meter.Int64ObservableCounter(
 		"claudeaudit_ledger_errors",
-		metric.WithDescription("Failed writes, syncs, puts into the store and hand-overs to a witness. All are tried again. [Alpha]"),
+		metric.WithDescription("Failed writes, syncs, signatures of a KMS, puts into the store and hand-overs to a witness. All are tried again. [Alpha]"),
 		metric.WithUnit("{errors}"),
 	)
 	errs = errors.Join(errs, err)

@@ -54,7 +54,7 @@ func AssertEqualLedgerEntries(t *testing.T, tt *componenttest.Telemetry, dps []m
 func AssertEqualLedgerErrors(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "claudeaudit_ledger_errors",
-		Description: "Failed writes, syncs, puts into the store and hand-overs to a witness. All are tried again. [Alpha]",
+		Description: "Failed writes, syncs, signatures of a KMS, puts into the store and hand-overs to a witness. All are tried again. [Alpha]",
 		Unit:        "{errors}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

@@ -1,0 +1,2 @@
+path "transit/keys/reader" { capabilities = ["read"] }
+path "transit/decrypt/reader" { capabilities = ["update"] }

@@ -1,0 +1,1 @@
+path "transit/sign/checkpoint" { capabilities = ["update"] }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
 // Names of the events.
@@ -93,6 +94,7 @@ const (
 
 func (g *Gateway) recordOutcome(ctx context.Context, its ...*genai.Interaction) {
 	id := zap.String("event_id", its[0].Gateway.CallID.String())
+	ctx = ledger.Patient(ctx) // what waits for a sync is another call, about to begin
 	wait, stopped := firstRetry, 0
 	for {
 		err := g.consume(ctx, eventEnded, its...)

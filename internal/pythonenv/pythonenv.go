@@ -1,13 +1,12 @@
-// Package pythonenv makes the Python environment of the programs that detection
-// is measured against and tested with, which exist only there: Presidio's
-// analyzer and detect-secrets, in the versions of requirements.txt. Nothing of
-// the product runs in it.
+// Package pythonenv makes the Python environments of programs that the product is measured
+// against and tested with, which exist only there, in the versions of requirements/. Nothing of
+// the product runs in them.
 package pythonenv
 
 import (
 	"context"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,25 +17,32 @@ import (
 	"strings"
 )
 
-//go:embed requirements.txt
-var requirements []byte
+//go:embed requirements/*.txt
+var requirements embed.FS
 
-// Environment variables.
+// Set is what an environment has: a file of requirements.
+type Set string
+
 const (
-	// PythonVar names an interpreter that has the requirements; then nothing is
-	// installed.
-	PythonVar = "CLAUDEAUDIT_PYTHON"
-	// CacheVar names the folder for the environment, 400 MB; the user's cache
-	// folder if it is not set.
-	CacheVar = "CLAUDEAUDIT_CACHE"
+	// Detection has Presidio's analyzer and detect-secrets; 400 MB.
+	Detection Set = "detection"
+	// SDKs has the clients of Anthropic and AWS; 100 MB.
+	SDKs Set = "sdks"
+	// LiteLLM has LiteLLM's proxy; 700 MB.
+	LiteLLM Set = "litellm"
 )
 
-// Python returns the path of an interpreter with the requirements. It installs
-// them when they are not there, which takes a minute and the package index that
+// CacheVar is the environment variable that names the folder for the environments; the user's
+// cache folder if it is not set.
+const CacheVar = "CLAUDEAUDIT_CACHE"
+
+// Python returns the path of an interpreter with what the set names. It installs
+// that when it is not there, which takes a minute and the package index that
 // pip is set up for. The error says what is missing.
-func Python(ctx context.Context) (string, error) {
-	if p := os.Getenv(PythonVar); p != "" {
-		return p, nil
+func Python(ctx context.Context, set Set) (string, error) {
+	required, err := requirements.ReadFile("requirements/" + string(set) + ".txt")
+	if err != nil {
+		return "", fmt.Errorf("read the Python requirements: %w", err)
 	}
 	base, err := exec.LookPath("python3")
 	if err != nil {
@@ -54,8 +60,8 @@ func Python(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask %s for its version: %w", base, err)
 	}
-	sum := sha256.Sum256(append(version, requirements...))
-	env := filepath.Join(cache, "python-"+hex.EncodeToString(sum[:6]))
+	sum := sha256.Sum256(append(version, required...))
+	env := filepath.Join(cache, "python-"+string(set)+"-"+hex.EncodeToString(sum[:6]))
 	python := filepath.Join(env, "bin", "python")
 	if _, err := os.Stat(python); err == nil {
 		return python, nil
@@ -73,7 +79,7 @@ func Python(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make the Python environment: %w", err)
 	}
 	list := filepath.Join(made, "requirements.txt")
-	if err := os.WriteFile(list, requirements, 0o644); err != nil {
+	if err := os.WriteFile(list, required, 0o644); err != nil {
 		return "", fmt.Errorf("make the Python environment: %w", err)
 	}
 	pip := []string{"-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "-r", list}

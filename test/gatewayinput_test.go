@@ -44,11 +44,11 @@ func TestGatewayBadInput(t *testing.T) {
 	}}})
 	c.start()
 	cases := map[string]badInput{
-		"headers that never end":  {sent: messages + "X-Slow: ", status: 0},
-		"a request line alone":    {sent: "POST /v1/messages", status: 0},
-		"a body that never comes": {sent: messages + isJSON + "Content-Length: 100\r\n\r\n{", status: 408, kind: "timeout_error"},
+		"headers that never end":                    {sent: messages + "X-Slow: ", status: 0},
+		"a request line alone":                      {sent: "POST /v1/messages", status: 0},
+		"a body that never comes":                   {sent: messages + isJSON + "Content-Length: 100\r\n\r\n{", status: 408, kind: "timeout_error"},
 		"a body that is not wanted and never comes": {sent: messages + "Content-Type: text/plain\r\nContent-Length: 100\r\n\r\n", status: 415, kind: "invalid_request_error"},
-		"a body that ends early":  {sent: messages + isJSON + "Content-Length: 100\r\n\r\n{", end: true, status: 400, kind: "invalid_request_error"},
+		"a body that ends early":                    {sent: messages + isJSON + "Content-Length: 100\r\n\r\n{", end: true, status: 400, kind: "invalid_request_error"},
 
 		"a large header":      {sent: messages + "X-Large: " + strings.Repeat("a", 128<<10) + "\r\n" + length(good), status: 431},
 		"many headers":        {sent: messages + strings.Repeat("X-A: 1\r\n", 20_000) + length(good), status: 431},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sort"
@@ -19,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/claudeaudit/claudeaudit/internal/fakeclaude"
-	"github.com/claudeaudit/claudeaudit/internal/pythonenv"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 // upstream is a fake of the places where Claude is served.
@@ -268,7 +269,7 @@ func pythonSDKs(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	python, err := pythonenv.Python(ctx, pythonenv.SDKs)
+	python, err := foreignenv.Python(ctx, foreignenv.PythonSDKs)
 	if err != nil {
 		unavailable(t, "the SDKs for Python can't be had: %v", err)
 	}
@@ -280,7 +281,9 @@ func runSDK(t *testing.T, program, script string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, append([]string{script}, args...)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, program, append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), "NODE_NO_WARNINGS=1")
+	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
 	"github.com/claudeaudit/claudeaudit/internal/dlp"
-	"github.com/claudeaudit/claudeaudit/internal/pythonenv"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 // presidio is a running server with Presidio's analyzer.
@@ -30,7 +30,7 @@ func newPresidio(t *testing.T) *presidio {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	python, err := pythonenv.Python(ctx, pythonenv.Detection)
+	python, err := foreignenv.Python(ctx, foreignenv.Detection)
 	if err != nil {
 		unavailable(t, "Presidio's analyzer can't be had: %v", err)
 	}

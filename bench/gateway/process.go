@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/claudeaudit/claudeaudit/internal/pythonenv"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 // process is a server that is measured.
@@ -127,7 +127,7 @@ log = Log()
 
 // startLiteLLM starts LiteLLM's proxy with one worker. The error says why it can't be had.
 func startLiteLLM(ctx context.Context, dir, upstream string) (*process, error) {
-	python, err := pythonenv.Python(ctx, pythonenv.LiteLLM)
+	python, err := foreignenv.Python(ctx, foreignenv.LiteLLM)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/claudeaudit/claudeaudit/internal/fakeclaude"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 // upstream is a fake of the places where Claude is served.
@@ -265,31 +264,14 @@ func (c *collector) requireOneToOne(fake *fakeclaude.Server) {
 	}
 }
 
-// pythonSDKs is a Python that has the SDKs of requirements.txt.
+// pythonSDKs is a Python that has the SDKs.
 func pythonSDKs(t *testing.T) string {
 	t.Helper()
-	requirements, err := os.ReadFile(filepath.Join("sdk", "requirements.txt"))
-	require.NoError(t, err)
-	sum := sha256.Sum256(requirements)
-	dir := filepath.Join(repository(t), "_build", "test", "python-"+hex.EncodeToString(sum[:4]))
-	python := filepath.Join(dir, "bin", "python")
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
-		return python
-	}
-	install := func() error {
-		if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir).CombinedOutput(); err != nil {
-			return fmt.Errorf("python3 -m venv: %w: %s", err, out)
-		}
-		if out, err := exec.CommandContext(t.Context(), python, "-m", "pip", "install", "--quiet", "-r", filepath.Join("sdk", "requirements.txt")).CombinedOutput(); err != nil {
-			return fmt.Errorf("pip install: %w: %s", err, out)
-		}
-		return os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600)
-	}
-	if err := install(); err != nil {
-		if os.Getenv("CLAUDEAUDIT_E2E") == "required" {
-			t.Fatalf("the SDKs for Python can't be had: %v", err)
-		}
-		t.Skipf("the SDKs for Python can't be had: %v", err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	python, err := foreignenv.Python(ctx, foreignenv.PythonSDKs)
+	if err != nil {
+		unavailable(t, "the SDKs for Python can't be had: %v", err)
 	}
 	return python
 }
@@ -299,7 +281,9 @@ func runSDK(t *testing.T, program, script string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, append([]string{script}, args...)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, program, append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), "NODE_NO_WARNINGS=1")
+	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }

@@ -38,12 +38,18 @@ func program(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(repository(t), "_build", name)
 	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CLAUDEAUDIT_E2E") == "required" {
-			t.Fatalf("%s is missing: run make build", path)
-		}
-		t.Skipf("%s is missing: run make build", path)
+		unavailable(t, "%s is missing: run make build", path)
 	}
 	return path
+}
+
+// unavailable skips a test that needs what isn't there, or fails it where all of it has to be.
+func unavailable(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CLAUDEAUDIT_E2E") == "required" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // repository is the absolute path of the root of the checkout.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
 	"github.com/claudeaudit/claudeaudit/internal/dlp"
-	"github.com/claudeaudit/claudeaudit/internal/pythonenv"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 // presidio is a running server with Presidio's analyzer.
@@ -31,12 +30,9 @@ func newPresidio(t *testing.T) *presidio {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	python, err := pythonenv.Python(ctx)
+	python, err := foreignenv.Python(ctx, foreignenv.Detection)
 	if err != nil {
-		if os.Getenv("CLAUDEAUDIT_E2E") == "required" {
-			t.Fatalf("Presidio's analyzer can't be had: %v", err)
-		}
-		t.Skipf("Presidio's analyzer can't be had: %v", err)
+		unavailable(t, "Presidio's analyzer can't be had: %v", err)
 	}
 	p := &presidio{python: python}
 	t.Cleanup(func() { p.stop(t) })

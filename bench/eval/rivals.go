@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"github.com/claudeaudit/claudeaudit/internal/dlp"
-	"github.com/claudeaudit/claudeaudit/internal/pythonenv"
+	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
 )
 
 //go:embed python/*.py
@@ -98,7 +98,7 @@ func rivals(ctx context.Context, e *evaluation) error {
 	if err := os.CopyFS(work, scripts); err != nil {
 		return err
 	}
-	python, pythonMissing := pythonenv.Python(ctx)
+	python, pythonMissing := foreignenv.Python(ctx, foreignenv.Detection)
 	script := func(name, file string, args ...string) *rival {
 		return &rival{name: name, command: append([]string{python, filepath.Join(work, "python", file)}, args...), missing: pythonMissing}
 	}

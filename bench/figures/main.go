@@ -28,6 +28,7 @@ type figure struct {
 	per   string  // unit of base, when it is another
 	reach float64 // 0: nothing is set, it is shown for comparison
 	most  bool    // reach is an upper bound
+	may   bool    // what it needs can't be had everywhere
 	form  string
 }
 
@@ -97,6 +98,10 @@ func (m measured) print(out io.Writer, list []figure) error {
 	var missing []string
 	for _, f := range list {
 		value, ok := m.median(f.bench, f.unit)
+		if _, based := m[f.base]; f.may && (!ok || f.base != "" && !based) {
+			fmt.Fprintf(table, "%s\tnot measured\t\t\t\t\n", f.what)
+			continue
+		}
 		if !ok {
 			missing = append(missing, f.bench+" ("+f.unit+")")
 			continue

@@ -36,6 +36,9 @@ func TestFigures(t *testing.T) {
 		"not measured": {
 			in: output, figure: figure{what: "w", bench: "None", unit: "MB/s"}, wantErr: "not measured: None (MB/s)",
 		},
+		"not measured, as it may be": {
+			in: output, figure: figure{what: "w", bench: "Ours/4KB", unit: "MB/s", base: "None", may: true}, want: "w     not measured",
+		},
 		"failed": {in: output + "FAIL\n", wantErr: "a benchmark failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

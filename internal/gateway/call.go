@@ -37,6 +37,7 @@ type call struct {
 	detail string
 
 	body    []byte
+	read    bool  // to its end
 	held    int64 // of the body, in the gateway's budget
 	sha     string
 	conv    conversation.Conversation
@@ -58,7 +59,7 @@ type call struct {
 // serve records the call, forwards it and records how it ended.
 func (c *call) serve() {
 	g := c.g
-	if err := c.read(); err != nil {
+	if err := c.readBody(); err != nil {
 		c.refuse(err)
 		return
 	}
@@ -85,8 +86,14 @@ func (c *call) serve() {
 	c.forward()
 }
 
-// read reads the whole body: a request is recorded before it is forwarded.
-func (c *call) read() *apiError {
+// readBy is until when the client has to have sent more, or there is none: a client that
+// sends nothing ends. The next request on the connection has a time of its own.
+func (c *call) readBy(t time.Time) {
+	_ = http.NewResponseController(c.w).SetReadDeadline(t) // a server without deadlines, as of a test, has no slow clients
+}
+
+// readBody reads the whole body: a request is recorded before it is forwarded.
+func (c *call) readBody() *apiError {
 	r, lim := c.r, &c.g.set.Limits
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return errEncoding
@@ -102,9 +109,6 @@ func (c *call) read() *apiError {
 	if r.ContentLength == 0 || r.Body == http.NoBody {
 		return nil
 	}
-	rc := http.NewResponseController(c.w)
-	// A server without deadlines, as of a test, has no slow clients.
-	deadline := func(t time.Time) { _ = rc.SetReadDeadline(t) }
 	size := r.ContentLength
 	if size < 0 {
 		size = 64 << 10
@@ -126,7 +130,7 @@ func (c *call) read() *apiError {
 			copy(grown, buf)
 			buf = grown
 		}
-		deadline(time.Now().Add(lim.BodyTimeout))
+		c.readBy(time.Now().Add(lim.BodyTimeout))
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if int64(len(buf)) > lim.RequestBytes {
@@ -135,9 +139,9 @@ func (c *call) read() *apiError {
 		if err == nil {
 			continue
 		}
-		deadline(time.Time{})
 		if errors.Is(err, io.EOF) {
-			c.body = buf
+			c.readBy(time.Time{})
+			c.body, c.read = buf, true
 			sum := sha256.Sum256(buf)
 			c.sha = hex.EncodeToString(sum[:])
 			return nil
@@ -277,6 +281,10 @@ func (c *call) refuse(e *apiError) {
 		it.Gateway.PolicyReason = c.detail
 	}
 	c.release()
+	if !c.read && c.r.Body != http.NoBody && e != errBodySlow {
+		// The server reads on for a while, so that the client sees the answer.
+		c.readBy(time.Now().Add(g.set.Limits.BodyTimeout))
+	}
 	e.write(c.w, c.op.surface, c.id.String())
 	g.outcome(c, it)
 }

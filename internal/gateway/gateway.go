@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
 
 // Settings make a Gateway.
@@ -91,7 +93,8 @@ type Gateway struct {
 
 	// outcomes are the calls whose outcome is being recorded.
 	outcomes  sync.WaitGroup
-	slots     chan struct{}
+	ended     chan *genai.Interaction // outcomes that wait to be recorded
+	recorders chan struct{}           // those that record them
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	aborted   context.Context // ends when calls may go on no longer
@@ -110,7 +113,7 @@ func New(set Settings) *Gateway {
 	return &Gateway{
 		set:      set,
 		buffered: semaphore.NewWeighted(set.Limits.BufferedBytes),
-		slots:    make(chan struct{}, set.Limits.PendingOutcomes),
+		ended:    make(chan *genai.Interaction, set.Limits.PendingOutcomes), recorders: make(chan struct{}, recorders),
 		stopping: make(chan struct{}),
 		aborted:  aborted, abort: abort,
 	}

@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
 	"mime"
 	"net/http"
@@ -328,6 +331,10 @@ type decoder struct {
 	pipe  *io.PipeWriter
 	done  chan struct{}
 	dead  bool
+	// What passed, as it came: evidence of what can't be decoded.
+	size int
+	sum  hash.Hash
+	err  error // why it can't; the goroutine's until done
 }
 
 // maxDecoded bounds what a compressed answer may be decoded to, in bytes.
@@ -335,7 +342,7 @@ const maxDecoded = 256 << 20
 
 func newDecoder(encoding string, inner observer) observer {
 	r, w := io.Pipe()
-	d := &decoder{inner: inner, pipe: w, done: make(chan struct{})}
+	d := &decoder{inner: inner, pipe: w, done: make(chan struct{}), sum: sha256.New()}
 	go func() {
 		defer close(d.done)
 		plain, err := decompress(encoding, r)
@@ -347,6 +354,9 @@ func newDecoder(encoding string, inner observer) observer {
 				total += n
 				inner.write(buf[:n])
 			}
+		}
+		if !errors.Is(err, io.EOF) {
+			d.err = err
 		}
 		_ = r.CloseWithError(io.ErrClosedPipe) // what follows is of no use
 	}()
@@ -377,6 +387,8 @@ func decompress(encoding string, r io.Reader) (io.Reader, error) {
 }
 
 func (d *decoder) write(p []byte) {
+	d.size += len(p)
+	d.sum.Write(p)
 	if !d.dead {
 		_, err := d.pipe.Write(p)
 		d.dead = err != nil
@@ -391,7 +403,17 @@ func (d *decoder) content() bool { return false }
 func (d *decoder) close(eof bool) answer {
 	_ = d.pipe.Close() // never fails
 	<-d.done
-	return d.inner.close(eof)
+	a := d.inner.close(eof)
+	if eof && d.err != nil && d.size > 0 {
+		a.whole = false
+		a.unparsed = append(a.unparsed, genai.Unparsed{
+			Key: "response", Bytes: d.size, SHA256: hex.EncodeToString(d.sum.Sum(nil)), Reason: "invalid_encoding",
+		})
+		if a.completeness == genai.ContentNone {
+			a.completeness = genai.ContentUnparsed
+		}
+	}
+	return a
 }
 
 // text is b as a string that shares its memory; b must not change any more.

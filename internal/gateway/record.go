@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
+	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
 // Names of the events.
@@ -64,24 +65,57 @@ func (g *Gateway) answering(c *call, responseID string) {
 	}
 }
 
+const (
+	// recorders are how many outcomes, or groups of them, are recorded at a time.
+	recorders = 4
+	// recordAtOnce is how many outcomes are recorded in one group.
+	recordAtOnce = 64
+)
+
 // outcome records how a call ended, without keeping its client waiting. It is tried until it
-// works or the gateway stops: a call that has no end is found at the next start.
+// works or the gateway stops: a call that has no end is found at the next start. What ends while others
+// are being recorded is recorded together.
 func (g *Gateway) outcome(c *call, it *genai.Interaction) {
 	g.outcomes.Add(1)
-	ctx := context.WithoutCancel(c.r.Context())
-	record := func() {
-		defer g.outcomes.Done()
-		g.recordOutcome(ctx, it)
-	}
 	select {
-	case g.slots <- struct{}{}:
-		go func() {
-			defer func() { <-g.slots }()
-			record()
-		}()
+	case g.ended <- it:
+		g.record()
 	default:
-		record() // as many as may be wait already: now the client waits too
+		defer g.outcomes.Done() // as many as may be wait already: now the client waits too
+		g.recordOutcome(context.WithoutCancel(c.r.Context()), it)
 	}
+}
+
+// record makes sure that somebody records what has ended.
+func (g *Gateway) record() {
+	select {
+	case g.recorders <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		group := make([]*genai.Interaction, 0, recordAtOnce)
+		for {
+			group = group[:0]
+			for more := true; more && len(group) < recordAtOnce; {
+				select {
+				case it := <-g.ended:
+					group = append(group, it)
+				default:
+					more = false
+				}
+			}
+			if len(group) == 0 {
+				break
+			}
+			g.recordOutcome(context.Background(), group...)
+			g.outcomes.Add(-len(group))
+		}
+		<-g.recorders
+		if len(g.ended) > 0 {
+			g.record() // it came between the last look and here
+		}
+	}()
 }
 
 const (
@@ -92,7 +126,8 @@ const (
 )
 
 func (g *Gateway) recordOutcome(ctx context.Context, its ...*genai.Interaction) {
-	id := zap.String("event_id", its[0].Gateway.CallID.String())
+	id, calls := zap.String("event_id", its[0].Gateway.CallID.String()), zap.Int("calls", len(its))
+	ctx = ledger.Patient(ctx) // what waits for a sync is another call, about to begin
 	wait, stopped := firstRetry, 0
 	for {
 		err := g.consume(ctx, eventEnded, its...)
@@ -100,19 +135,27 @@ func (g *Gateway) recordOutcome(ctx context.Context, its ...*genai.Interaction) 
 		if err == nil {
 			return
 		}
-		g.set.Metrics.Unrecorded(eventEnded)
+		if consumererror.IsPermanent(err) && len(its) > 1 {
+			for _, it := range its { // of which one may be the reason
+				g.recordOutcome(ctx, it)
+			}
+			return
+		}
+		for range its {
+			g.set.Metrics.Unrecorded(eventEnded)
+		}
 		if consumererror.IsPermanent(err) {
 			g.set.Logger.Error("the outcome of a call was refused for good", id, zap.Error(err))
 			return
 		}
 		if wait == firstRetry {
-			g.set.Logger.Warn("the outcome of a call can't be recorded; trying again", id, zap.Error(err))
+			g.set.Logger.Warn("the outcome of a call can't be recorded; trying again", id, calls, zap.Error(err))
 		}
 		select {
 		case <-time.After(wait):
 		case <-g.stopping:
 			if stopped++; stopped > retriesAtStop {
-				g.set.Logger.Error("the outcome of a call was not recorded; the next start closes it as interrupted", id, zap.Error(err))
+				g.set.Logger.Error("the outcome of a call was not recorded; the next start closes it as interrupted", id, calls, zap.Error(err))
 				return
 			}
 			time.Sleep(firstRetry)

@@ -136,5 +136,5 @@ type Unparsed struct {
 	Key    string
 	Bytes  int
 	SHA256 string
-	Reason string // a fixed vocabulary: "invalid_json", "too_deep", "too_large", "wrong_shape", "invalid_utf8"
+	Reason string // a fixed vocabulary: "invalid_json", "too_deep", "too_large", "wrong_shape", "invalid_utf8", "invalid_encoding"
 }

@@ -225,6 +225,7 @@ type batch struct {
 	lines  int64 // bytes of lines
 	window int   // entries added to the window
 	calls  int
+	urgent int // of calls, those that are not patient
 	done   chan struct{}
 	err    error // set before done is closed
 }
@@ -270,7 +271,7 @@ type Log struct {
 	closed   bool
 	room     chan struct{} // closed when cur is taken
 	notify   chan struct{} // closed when durable grows
-	waiting  atomic.Int32  // calls in cur
+	waiting  atomic.Int32  // urgent calls in cur, or all when patience is at its end
 
 	// Of the committer alone.
 	part     *part
@@ -307,6 +308,22 @@ func (l *Log) Notify() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.notify
+}
+
+// patience is how long a patient call waits for a sync that it can share.
+const patience = 5 * time.Millisecond
+
+type patientKey struct{}
+
+// Patient marks calls of Append that nobody waits for: they may take some milliseconds longer, so that
+// they share the sync of a call that is waited for instead of being in its way.
+func Patient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, patientKey{}, true)
+}
+
+func isPatient(ctx context.Context) bool {
+	marked, _ := ctx.Value(patientKey{}).(bool)
+	return marked
 }
 
 // Append adds entries in order and returns when they are synced: all of them or
@@ -407,14 +424,36 @@ func (l *Log) enqueue(ctx context.Context, entries []Entry) (*batch, AppendResul
 		}
 	}
 	b.calls++
-	l.waiting.Store(int32(b.calls))
-	if b.calls == 1 {
-		select {
-		case l.wake <- struct{}{}:
-		default:
+	if isPatient(ctx) && len(b.buf) < maxBatch {
+		if b.calls == 1 {
+			time.AfterFunc(patience, func() { l.hurry(b) })
 		}
+		return b, res, nil
+	}
+	b.urgent++
+	l.waiting.Store(int32(b.urgent))
+	if b.urgent == 1 {
+		l.rouse()
 	}
 	return b, res, nil
+}
+
+// hurry ends the patience of a batch's calls.
+func (l *Log) hurry(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cur == b && b.urgent == 0 {
+		l.waiting.Store(int32(b.calls))
+		l.rouse()
+	}
+}
+
+// rouse wakes the committer.
+func (l *Log) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
 }
 
 // encode appends the entries to the current batch, all or none, and returns
@@ -555,7 +594,12 @@ func (l *Log) run() {
 
 // finish writes what waits and hands the last part to the sealer.
 func (l *Log) finish() {
-	for l.waiting.Load() > 0 {
+	pending := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.cur.calls > 0
+	}
+	for pending() {
 		l.commit()
 	}
 	if l.part.count() > 0 {
@@ -568,7 +612,7 @@ func (l *Log) finish() {
 // gather waits a moment for the calls that came together last time, so that
 // they share a sync again: closed-loop writers would otherwise split into two
 // halves that take turns. It yields instead of sleeping, because a timer is
-// coarser than the wait, and gives up for a while when nothing comes.
+// coarser than the wait, and gives up for a while when they don't come.
 func (l *Log) gather() {
 	n := int(l.waiting.Load())
 	if n >= l.expect {
@@ -579,13 +623,13 @@ func (l *Log) gather() {
 		l.skip--
 		return
 	}
-	start, began := time.Now(), n
+	start := time.Now()
 	limit := min(l.fsyncAvg, 2*time.Millisecond)
 	for n < l.expect && time.Since(start) < limit {
 		runtime.Gosched()
 		n = int(l.waiting.Load())
 	}
-	if n > began {
+	if 4*n >= 3*l.expect {
 		l.backoff = 0
 		return
 	}
@@ -639,7 +683,7 @@ func (l *Log) commit() {
 			l.tree.add(leaf)
 		}
 	}
-	l.expect = b.calls + int(l.waiting.Load())
+	l.expect = b.urgent + int(l.waiting.Load())
 	if failed != nil {
 		failed.err = err
 		close(failed.done)

@@ -3,11 +3,13 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,4 +315,94 @@ func TestAppendEndsWithItsContext(t *testing.T) {
 	require.NoError(t, <-result)
 	closeLog(t, l)
 	require.Len(t, readAll(t, e.dir), 1)
+}
+
+// Whoever is patient shares the sync of one who is not, and has one of their own in the end.
+func TestPatientAppends(t *testing.T) {
+	e := newEnv(t)
+	var syncs atomic.Int32
+	l := e.open(t, func(o *Options) {
+		o.hooks.sync = func(f *os.File) error {
+			syncs.Add(1)
+			return syncData(f)
+		}
+	})
+	before := syncs.Load()
+	_, err := l.Append(Patient(t.Context()), []Entry{testEntry(0)})
+	require.NoError(t, err, "nobody else came")
+	require.Equal(t, before+1, syncs.Load())
+
+	entered := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.next == 4
+	}
+	var patient sync.WaitGroup
+	for n := range 3 {
+		patient.Go(func() {
+			_, err := l.Append(Patient(t.Context()), []Entry{testEntry(1 + n)})
+			require.NoError(t, err)
+		})
+	}
+	require.Eventually(t, entered, 10*time.Second, 50*time.Microsecond)
+	appendN(t, l, 4, 1)
+	patient.Wait()
+	require.Equal(t, uint64(5), l.Durable())
+	require.LessOrEqual(t, syncs.Load(), before+3)
+
+	// one that waits when the log is closed is written
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.Append(Patient(t.Context()), []Entry{testEntry(5)})
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.next == 6
+	}, 10*time.Second, 50*time.Microsecond)
+	closeLog(t, l)
+	require.NoError(t, <-done)
+	require.Len(t, readAll(t, e.dir), 6)
+}
+
+// A follower that begins with the entry it knows, to see that it is still there, reads what is new and not the whole file.
+func TestFollowingReadsWhatIsNew(t *testing.T) {
+	e := newEnv(t)
+	l := e.open(t)
+	appendN(t, l, 0, 1000)
+	r, err := OpenReader(e.dir)
+	require.NoError(t, err)
+	defer r.Close()
+	got := func(from uint64) (n int) {
+		require.NoError(t, r.Entries(t.Context(), l.Origin(), from, func(seq uint64, _ []byte) error {
+			require.Equal(t, from+uint64(n), seq)
+			n++
+			return nil
+		}))
+		return n
+	}
+	require.Equal(t, 1000, got(0))
+	follow := r.streams[l.Origin()].follow
+	counted := &countingReader{src: follow.r.src}
+	follow.r.src = counted
+	for n := 1000; n < 1050; n++ {
+		appendN(t, l, n, 1)
+		require.Equal(t, 2, got(uint64(n-1)))
+	}
+	require.Same(t, follow, r.streams[l.Origin()].follow)
+	require.Less(t, counted.n, int64(50*4<<10))
+	require.Equal(t, 1050, got(0), "from the start again")
+	closeLog(t, l)
+}
+
+type countingReader struct {
+	src io.ReaderAt
+	n   int64
+}
+
+func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.src.ReadAt(p, off)
+	c.n += int64(n)
+	return n, err
 }

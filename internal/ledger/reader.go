@@ -52,6 +52,7 @@ type streamView struct {
 type walFollower struct {
 	file *os.File
 	r    *walReader
+	last walPlace // before the last entry that was read: whoever follows begins with the one they know
 }
 
 // OpenReader opens a ledger's folder, or the folder of its store alone.
@@ -407,7 +408,7 @@ func (r *Reader) fromWAL(stream string, next *uint64, bound uint64, fn func(uint
 		err = errors.Join(err, f.file.Close())
 	}()
 	at := *next
-	if f != nil && f.r.next <= at {
+	if f != nil && f.seek(at) {
 		if *next, err = f.deliver(at, bound, fn); err != nil || *next > at {
 			return err
 		}
@@ -454,13 +455,21 @@ func (r *Reader) openWAL(stream string, seq uint64) (*walFollower, error) {
 			return nil, errors.Join(fmt.Errorf("write-ahead file %s: %w", e.Name(), err), f.Close())
 		}
 		if wr.header.Origin == stream {
-			return &walFollower{f, wr}, nil
+			return &walFollower{file: f, r: wr}, nil
 		}
 		if err := f.Close(); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// seek says whether entries from seq on can be read from here.
+func (f *walFollower) seek(seq uint64) bool {
+	if f.last.pos > 0 && f.last.next == seq {
+		f.r.walPlace = f.last
+	}
+	return f.r.next <= seq
 }
 
 // deliver calls fn with the file's entries in [from, bound) and returns the
@@ -470,6 +479,7 @@ func (f *walFollower) deliver(from, bound uint64, fn func(uint64, []byte) error)
 	// What was read ahead of bound may be cut off and written anew.
 	defer func() { f.r.buf = f.r.buf[:0] }()
 	for f.r.next < bound {
+		before := f.r.walPlace
 		e, err := f.r.read()
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
 			return next, nil
@@ -480,6 +490,7 @@ func (f *walFollower) deliver(from, bound uint64, fn func(uint64, []byte) error)
 			}
 			return next, nil // the tail that a crash left
 		}
+		f.last = before
 		if e.seq < from {
 			continue
 		}

@@ -229,16 +229,20 @@ type walReader struct {
 	src    io.ReaderAt
 	buf    []byte // bytes of the file from base on
 	base   int64
-	pos    int64 // next frame
 	header walHeader
 	id     [8]byte
 	start  int64 // where batches begin
+	entry  walEntry
+	walPlace
+}
 
+// walPlace is a place in a write-ahead file that reading can go on from.
+type walPlace struct {
+	pos     int64  // next frame
 	next    uint64 // sequence number of the next entry
 	left    uint32 // entries left in the batch
 	batchTo int64  // where the batch ends
 	good    int64  // end of the last whole batch or entry
-	entry   walEntry
 }
 
 // newWalReader reads the header. Errors are errTorn (a header that was never

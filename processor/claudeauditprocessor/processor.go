@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/processor/processorhelper"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
@@ -325,6 +326,9 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		p.recordBeside(ctx, o, at(found, i), rec.Attributes())
 	}
 	p.count(ctx, res.Observations)
+	if genai.FromGateway(ctx) && len(res.Observations) == 0 {
+		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
+	}
 	return ld, nil
 }
 

@@ -1,28 +1,10 @@
-"""Calls of Anthropic's SDK for Python against a base URL. Prints "N passed, 0 failed", or ends with the first failure."""
+"""Calls of Anthropic's SDK for Python."""
 
 import base64
-import hashlib
-import sys
 
 import anthropic
 
-base = sys.argv[1]
-passed = 0
-
-
-def check(got, want):
-    global passed
-    assert got == want, f"got {got!r}, want {want!r}"
-    passed += 1
-
-
-def reply(prompt):
-    return f"Reply {hashlib.sha256(prompt.encode()).hexdigest()[:12]} to: {prompt[:120]}"
-
-
-def user(content):
-    return [{"role": "user", "content": content}]
-
+from checks import base, check, done, raises, reply, user
 
 client = anthropic.Anthropic(base_url=base, api_key="sk-ant-test")
 kw = {"model": "claude-sonnet-4-5", "max_tokens": 100}
@@ -66,23 +48,18 @@ for prompt, error in {
     "[[fake: error=401]]": anthropic.AuthenticationError,
     "[[fake: error=413]]": anthropic.APIStatusError,
 }.items():
-    try:
-        client.messages.create(**kw, messages=user(prompt))
-        raise SystemExit("no error")
-    except error:
-        passed += 1
-try:
-    with client.messages.stream(**kw, messages=user("[[fake: tokens=9 midstream_error after=3]]")) as s:
-        s.get_final_text()
-    raise SystemExit("no error")
-except anthropic.APIStatusError as e:
-    check(e.body["error"]["type"], "overloaded_error")
-try:
-    with client.messages.stream(**kw, messages=user("[[fake: tokens=9 cut after=3]]")) as s:
-        s.get_final_text()
-    raise SystemExit("no error")
-except Exception as e:
-    check(type(e).__name__ in ("RemoteProtocolError", "APIConnectionError"), True)
+    raises(error, lambda: client.messages.create(**kw, messages=user(prompt)))
+
+
+def stream(prompt):
+    with client.messages.stream(**kw, messages=user(prompt)) as s:
+        return s.get_final_text()
+
+
+e = raises(anthropic.APIStatusError, lambda: stream("[[fake: tokens=9 midstream_error after=3]]"))
+check(e.body["error"]["type"], "overloaded_error")
+e = raises(Exception, lambda: stream("[[fake: tokens=9 cut after=3]]"))
+check(type(e).__name__ in ("RemoteProtocolError", "APIConnectionError"), True)
 
 # thinking, unknown blocks, a refusal
 with client.messages.stream(**kw, messages=user("[[fake: thinking unknown text='after it']]")) as s:
@@ -90,4 +67,4 @@ with client.messages.stream(**kw, messages=user("[[fake: thinking unknown text='
         pass
 check(client.messages.create(**kw, messages=user("[[fake: refusal]]")).stop_reason, "refusal")
 
-print(f"{passed} passed, 0 failed")
+done()

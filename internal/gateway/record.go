@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -43,6 +44,9 @@ func (g *Gateway) initiated(c *call) error {
 	it.Gateway.Status = audit.StatusInitiated
 	from := time.Now()
 	err := g.consume(c.r.Context(), eventInitiated, it)
+	if err == nil {
+		err = g.initiatedItems(c)
+	}
 	g.set.Metrics.Recorded(time.Since(from))
 	if err != nil {
 		g.set.Metrics.Unrecorded(eventInitiated)
@@ -71,6 +75,9 @@ func (g *Gateway) outcome(c *call, it *genai.Interaction) {
 	ctx := context.WithoutCancel(c.r.Context())
 	record := func() {
 		defer g.outcomes.Done()
+		for some := range slices.Chunk(c.itemOutcomes(it), tellAtOnce) {
+			g.recordOutcome(ctx, some...)
+		}
 		g.recordOutcome(ctx, it)
 	}
 	select {

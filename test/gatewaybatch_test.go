@@ -68,7 +68,9 @@ func TestGatewayBatchOverAKill(t *testing.T) {
 	c.awaitItems(map[string]string{"x": "initiated", "y": "initiated"})
 	c.kill()
 
-	c.set(map[string]any{"receivers": map[string]any{"claude_gateway": map[string]any{"batch_poll": "50ms"}}})
+	c.configs = append(c.configs, c.writeYAML("poll.yaml", map[string]any{
+		"receivers": map[string]any{"claude_gateway": map[string]any{"batch_poll": "50ms"}},
+	}))
 	c.start()
 	items := c.awaitItems(map[string]string{"x": "success", "y": "success"})
 	require.NotEmpty(t, items["x"].text("prompt_hash"), "of what was asked before the kill")

@@ -73,6 +73,8 @@ func (s *Stream) Event(data []byte) {
 			s.stopReason = reason
 		}
 		s.addUsage(v.Get("usage"))
+	case "completion":
+		s.completion(v)
 	case "message_stop":
 		s.Stopped = true
 		s.addMetrics(v.Get("amazon-bedrock-invocationMetrics"))
@@ -82,6 +84,25 @@ func (s *Stream) Event(data []byte) {
 			s.errorType = "api_error"
 		}
 		s.requestID = v.Get("request_id").Str()
+	}
+}
+
+// completion takes an event of a legacy completion, which has a piece of its text, and at the end why it stopped.
+func (s *Stream) completion(v jcs.Value) {
+	if !s.Started {
+		s.Started, s.message = true, v.Without("completion")
+	}
+	if piece := v.Get("completion").Str(); piece != "" {
+		s.FirstDelta = true
+		if len(s.blocks) == 0 {
+			s.blocks = append(s.blocks, &block{})
+		}
+		if s.take(len(piece)) {
+			s.blocks[0].text.WriteString(piece)
+		}
+	}
+	if reason := v.Get("stop_reason").Str(); reason != "" {
+		s.stopReason, s.Stopped = reason, true
 	}
 }
 

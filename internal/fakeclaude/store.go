@@ -160,18 +160,18 @@ func (s *Server) batches(c *call) {
 		}
 		var out bytes.Buffer
 		for i := len(b.reqs) - 1; i >= 0; i-- { // results come in any order
-			q := b.reqs[i]
+			q, rid := b.reqs[i], fmt.Sprintf("req_011Fake%s%04d", b.id[len(b.id)-12:], i) // each request of a batch has its own
 			var res map[string]any
 			cv, e := parseMessages(q.Params, true, true, s.cfg.Strict)
 			switch {
 			case b.canceled:
 				res = map[string]any{"type": "canceled"}
 			case e != nil:
-				res = map[string]any{"type": "errored", "error": map[string]any{"type": "error", "error": map[string]any{"type": e.typ, "message": e.msg}, "request_id": c.rid}}
+				res = map[string]any{"type": "errored", "error": map[string]any{"type": "error", "error": map[string]any{"type": e.typ, "message": e.msg}, "request_id": rid}}
 			default:
 				p := s.plan(cv, nil, c.seq)
 				if p.err != nil {
-					res = map[string]any{"type": "errored", "error": map[string]any{"type": "error", "error": map[string]any{"type": p.err.typ, "message": p.err.msg}, "request_id": c.rid}}
+					res = map[string]any{"type": "errored", "error": map[string]any{"type": "error", "error": map[string]any{"type": p.err.typ, "message": p.err.msg}, "request_id": rid}}
 					break
 				}
 				p.usage["service_tier"] = "batch"

@@ -44,7 +44,10 @@ type call struct {
 	request anthropic.RequestInfo
 	// completeness is that of the prompt.
 	completeness genai.Completeness
-	unparsed     []genai.Unparsed
+	// items are the requests of a batch, item what names this one in it.
+	items    []*call
+	item     string
+	unparsed []genai.Unparsed
 	// asked is what the policy was asked about; nil when there is none.
 	asked    *Call
 	decision Decision
@@ -68,10 +71,20 @@ func (c *call) serve() {
 		c.refuse(err)
 		return
 	}
-	if err := c.decide(); err != nil {
+	err := c.decide()
+	if err == nil {
+		err = c.decideItems()
+	}
+	if err != nil {
 		g.set.Metrics.Blocked(c.decision.Rule)
 		c.refuse(err)
 		return
+	}
+	if c.op.name == batchDelete {
+		if err := c.beforeDelete(); err != nil {
+			c.refuse(err)
+			return
+		}
 	}
 	if err := g.initiated(c); err != nil {
 		g.set.Metrics.Refused(errNoAudit.kind)
@@ -98,7 +111,7 @@ func (c *call) readBody() *apiError {
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return errEncoding
 	}
-	if c.op.proto != protoNone {
+	if c.op.proto.json() {
 		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
 			return errNoContentType
 		}
@@ -190,7 +203,10 @@ func (c *call) release() {
 // forwarded: nobody could say what was asked.
 func (c *call) parse() *apiError {
 	c.completeness = genai.ContentNone
-	if c.op.proto == protoNone {
+	if c.op.proto == protoFile {
+		return c.parseFile()
+	}
+	if !c.op.proto.json() {
 		return nil
 	}
 	v, err := jcs.ParseStrict(text(c.body), jcs.DefaultLimits)
@@ -203,6 +219,10 @@ func (c *call) parse() *apiError {
 		return errUnreadable
 	}
 	switch c.op.proto {
+	case protoBatch:
+		return c.parseBatch(v)
+	case protoComplete:
+		c.conv, c.request = anthropic.ReadCompleteRequest(v)
 	case protoConverse:
 		c.conv, c.request = anthropic.ReadConverseRequest(v)
 	case protoBedrockCount:
@@ -322,7 +342,7 @@ func (c *call) identified() *genai.Interaction {
 		Who: c.who.Who, TraceID: c.who.trace, ParentSpanID: c.who.span,
 		Gateway: &genai.Gateway{
 			CallID: c.id, Activity: c.op.activity, Assurance: c.who.assurance, Flags: c.who.flags,
-			Surface: string(c.op.surface), RequestSHA256: c.sha, ClientKey: c.who.key,
+			Surface: string(c.op.surface), RequestSHA256: c.sha, ClientKey: c.who.key, BatchID: c.op.batch, BatchItem: c.item,
 		},
 	}
 	if c.asked != nil {

@@ -50,6 +50,10 @@ func (c *call) forward() {
 		return
 	}
 	defer resp.Body.Close()
+	if rewritten := c.op.proto == protoBatch || c.op.proto == protoBatchObject; rewritten && resp.StatusCode < 300 {
+		timer.Reset(g.set.Limits.IdleTimeout)
+		c.batchAnswer(resp)
+	}
 	c.release() // the transport has sent it, or upstream doesn't want it
 	c.pass(ctx, cancel, timer, resp)
 }
@@ -80,6 +84,9 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 			delete(req.Header, name)
 			req.Header[strings.ToLower(name)] = v
 		}
+	}
+	if c.op.proto == protoBatch || c.op.proto == protoBatchObject {
+		req.Header.Set("Accept-Encoding", "identity") // its results_url is rewritten
 	}
 	if len(c.body) > 0 {
 		body := c.body
@@ -142,7 +149,7 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 	for name := range resp.Trailer {
 		header.Add("Trailer", name)
 	}
-	obs := newObserver(&c.op, resp, g.set.Limits.ResponseBytes)
+	obs := newObserver(c, resp, g.set.Limits.ResponseBytes)
 	stream := resp.ContentLength < 0
 	if c.requestID != "" && (stream || resp.StatusCode >= 400) {
 		g.answering(c, "")

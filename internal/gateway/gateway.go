@@ -36,6 +36,10 @@ type Settings struct {
 	Identity  Identity
 	// Policy decides what becomes of calls; nil forwards all that can be recorded.
 	Policy Policy
+	// BatchPoll is how often the results of batches are looked for that nobody fetches; 0 is never.
+	BatchPoll time.Duration
+	// PublicURL is what clients reach the gateway by; "" takes what they say.
+	PublicURL string
 	// Drain says that an answer is read to its end when its client has gone,
 	// rather than cancelled.
 	Drain   bool
@@ -102,6 +106,9 @@ type Gateway struct {
 	refusing  atomic.Bool
 	reportMu  sync.Mutex
 	callsOpen sync.WaitGroup
+
+	batchMu sync.Mutex
+	batches map[string]*Batch // whose results are waited for, by their ids
 }
 
 // New makes a Gateway.
@@ -110,13 +117,18 @@ func New(set Settings) *Gateway {
 		set.Now = time.Now
 	}
 	aborted, abort := context.WithCancel(context.Background())
-	return &Gateway{
+	g := &Gateway{
 		set:      set,
 		buffered: semaphore.NewWeighted(set.Limits.BufferedBytes),
 		ended:    make(chan *genai.Interaction, set.Limits.PendingOutcomes), recorders: make(chan struct{}, recorders),
 		stopping: make(chan struct{}),
 		aborted:  aborted, abort: abort,
+		batches: map[string]*Batch{},
 	}
+	if set.BatchPoll > 0 {
+		g.callsOpen.Go(g.pollBatches)
+	}
+	return g
 }
 
 // Abort cancels the calls that are under way. They are recorded as interrupted by the gateway.

@@ -54,15 +54,18 @@ type observer interface {
 }
 
 // newObserver chooses by what the response says it is.
-func newObserver(op *operation, resp *http.Response, max int) observer {
+func newObserver(c *call, resp *http.Response, max int) observer {
+	op := &c.op
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
 		media = ""
 	}
 	var o observer
 	switch {
-	case op.proto == protoNone && resp.StatusCode < 400:
+	case (op.proto == protoNone || op.proto == protoBatchObject) && resp.StatusCode < 400:
 		o = &blind{}
+	case op.proto == protoResults && resp.StatusCode < 400:
+		o = &resultsObserver{c: c, batch: c.g.batch(op.batch)}
 	case media == "text/event-stream":
 		o = newStreamObserver(max)
 	case media == "application/vnd.amazon.eventstream":
@@ -133,6 +136,8 @@ func (o *jsonObserver) parse() answer {
 			}
 		}
 		return a
+	case o.proto == protoComplete && o.status < 400:
+		a.output, a.info = anthropic.ReadCompleteResponse(v)
 	case o.proto == protoConverse && o.status < 400:
 		a.output, a.info = anthropic.ReadConverseResponse(v)
 	default:

@@ -293,7 +293,7 @@ func (r *Rules) Ended(c *Call, tokens int64) {
 // decide asks the policy, and answers with an error where the call is not to be forwarded.
 func (c *call) decide() *apiError {
 	p := c.g.set.Policy
-	if p == nil || c.op.activity {
+	if p == nil || c.op.activity && c.op.proto != protoFile {
 		return nil
 	}
 	c.asked = &Call{

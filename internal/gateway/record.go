@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -44,6 +45,9 @@ func (g *Gateway) initiated(c *call) error {
 	it.Gateway.Status = audit.StatusInitiated
 	from := time.Now()
 	err := g.consume(c.r.Context(), eventInitiated, it)
+	if err == nil {
+		err = g.initiatedItems(c)
+	}
 	g.set.Metrics.Recorded(time.Since(from))
 	if err != nil {
 		g.set.Metrics.Unrecorded(eventInitiated)
@@ -77,12 +81,22 @@ const (
 // are being recorded is recorded together.
 func (g *Gateway) outcome(c *call, it *genai.Interaction) {
 	g.outcomes.Add(1)
+	ctx := context.WithoutCancel(c.r.Context())
+	if items := c.itemOutcomes(it); len(items) > 0 {
+		// A batch that was not made: so many that its client waits for them.
+		defer g.outcomes.Done()
+		for some := range slices.Chunk(items, tellAtOnce) {
+			g.recordOutcome(ctx, some...)
+		}
+		g.recordOutcome(ctx, it)
+		return
+	}
 	select {
 	case g.ended <- it:
 		g.record()
 	default:
 		defer g.outcomes.Done() // as many as may be wait already: now the client waits too
-		g.recordOutcome(context.WithoutCancel(c.r.Context()), it)
+		g.recordOutcome(ctx, it)
 	}
 }
 

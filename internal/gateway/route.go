@@ -25,7 +25,21 @@ const (
 	protoCount                        // count_tokens: a Messages request, a number for an answer
 	protoConverse                     // Bedrock's Converse
 	protoBedrockCount                 // Bedrock's CountTokens, around a request of one of the two
+	protoComplete                     // the legacy completions: a prompt that is one text
+	protoBatch                        // a list of Messages requests, answered by a batch
+	protoBatchObject                  // no request; the answer holds batches
+	protoResults                      // no request; a batch's results, in lines
+	protoFile                         // an upload, multipart/form-data
 )
+
+// json tells whether requests are JSON.
+func (p protocol) json() bool {
+	switch p {
+	case protoNone, protoBatchObject, protoResults, protoFile:
+		return false
+	}
+	return true
+}
 
 // operation is one of the operations that are forwarded.
 type operation struct {
@@ -33,6 +47,8 @@ type operation struct {
 	surface Surface
 	proto   protocol
 	model   string // from the path, where it stands there
+	// batch is the id of the batch that it is about.
+	batch string
 	// activity operations are no calls of a model.
 	activity bool
 }
@@ -130,12 +146,43 @@ func routeAnthropic(method, path string) (operation, bool) {
 		return operation{name: "chat", proto: protoMessages}, true
 	case method == http.MethodPost && path == "/v1/messages/count_tokens":
 		return operation{name: "count_tokens", proto: protoCount}, true
+	case method == http.MethodPost && path == "/v1/complete":
+		return operation{name: "text_completion", proto: protoComplete}, true
+	case path == batchPath || strings.HasPrefix(path, batchPath+"/"):
+		return routeBatches(method, path)
+	case path == filePath || strings.HasPrefix(path, filePath+"/"):
+		return routeFiles(method, path)
 	case method == http.MethodGet && path == "/v1/models":
 		return operation{name: "models.list", activity: true}, true
 	case method == http.MethodGet && isID(path, "/v1/models/"):
 		return operation{name: "models.get", activity: true}, true
 	}
 	return operation{}, false
+}
+
+const filePath = "/v1/files"
+
+func routeFiles(method, path string) (operation, bool) {
+	op := operation{activity: true}
+	rest := strings.TrimPrefix(path, filePath)
+	id, content := strings.CutSuffix(rest, "/content")
+	switch {
+	case rest == "" && method == http.MethodPost:
+		op.name, op.proto = "files.create", protoFile
+	case rest == "" && method == http.MethodGet:
+		op.name = "files.list"
+	case !isID(id, "/"):
+		return operation{}, false
+	case content && method == http.MethodGet:
+		op.name = "files.content"
+	case !content && method == http.MethodGet:
+		op.name = "files.get"
+	case !content && method == http.MethodDelete:
+		op.name = "files.delete"
+	default:
+		return operation{}, false
+	}
+	return op, true
 }
 
 // isID tells whether path is prefix and one plain segment.

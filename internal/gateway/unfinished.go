@@ -21,45 +21,102 @@ const tailEntries = 1 << 20
 
 // Unfinished finds the calls that the gateway of this name began and never told the end of, in
 // the tails of a ledger's streams. A ledger that isn't there yet has none. Calls
-// that began after before are not looked at: they may be under way.
-func Unfinished(ctx context.Context, dir, name string, before time.Time) ([]audit.Record, error) {
+// that began after before are not looked at: they may be under way. Requests of a batch end with its
+// results: the batches that have none yet are found too.
+func Unfinished(ctx context.Context, dir, name string, before time.Time) ([]audit.Record, []*Batch, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	r, err := ledger.OpenReader(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open the ledger: %w", err)
+		return nil, nil, fmt.Errorf("open the ledger: %w", err)
 	}
 	defer r.Close()
 	streams, err := r.Streams()
 	if err != nil {
-		return nil, fmt.Errorf("list the ledger's streams: %w", err)
+		return nil, nil, fmt.Errorf("list the ledger's streams: %w", err)
 	}
 	open := map[uuid.UUID]audit.Record{}
+	seen := batchesSeen{made: map[string]*Batch{}, calls: map[uuid.UUID]string{}, bySHA: map[string][]uuid.UUID{}, told: map[string]bool{}}
 	ended := map[uuid.UUID]bool{} // in another stream, should it be read first
 	for _, s := range streams {
 		err := r.Tail(ctx, s, tailEntries, func(_ uint64, line []byte) error {
 			rec, err := audit.ParseRecord(line)
+			ours := err == nil && rec.Source.Dialect == genai.DialectGateway && rec.Source.Scope == name
+			if ours {
+				seen.add(&rec)
+			}
 			switch {
-			case err != nil || rec.Source.Dialect != genai.DialectGateway || rec.Source.Scope != name:
+			case !ours:
 				// Not ours: the processor, which reads the same entries, says how many it can't read.
 			case rec.Status != audit.StatusInitiated:
 				ended[rec.EventID] = true
 				delete(open, rec.EventID)
-			case !ended[rec.EventID] && rec.Timestamp.Before(before) && rec.Call.BatchItem == "":
+			case !ended[rec.EventID] && rec.Timestamp.Before(before):
 				open[rec.EventID] = rec
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("read the ledger's tail: %w", err)
+			return nil, nil, fmt.Errorf("read the ledger's tail: %w", err)
 		}
 	}
 	out := make([]audit.Record, 0, len(open))
 	for _, rec := range open {
-		out = append(out, rec)
+		if !seen.awaited(&rec, before) {
+			out = append(out, rec)
+		}
 	}
-	return out, nil
+	return out, seen.open(before), nil
+}
+
+// batchesSeen are the batches that a ledger's tail tells of.
+type batchesSeen struct {
+	made  map[string]*Batch      // by their ids
+	calls map[uuid.UUID]string   // the ids, by the calls that made them
+	bySHA map[string][]uuid.UUID // those calls, by what was sent
+	told  map[string]bool        // all results are recorded
+}
+
+// add takes what a record says of a batch.
+func (s *batchesSeen) add(rec *audit.Record) {
+	c := &rec.Call
+	switch {
+	case rec.Kind != audit.KindActivity || c.BatchID == "":
+	case rec.Operation == batchCreate && s.made[c.BatchID] == nil:
+		s.made[c.BatchID] = &Batch{
+			ID: c.BatchID, Surface: Surface(c.Surface), Call: rec.EventID, Start: rec.Timestamp,
+			// Names may be pseudonyms here, which must not become pseudonyms of pseudonyms: the first entry has them.
+			Who: genai.Who{Application: rec.ApplicationID, Department: rec.Department},
+		}
+		s.calls[rec.EventID] = c.BatchID
+		s.bySHA[c.RequestSHA256] = append(s.bySHA[c.RequestSHA256], rec.EventID)
+	case rec.Operation == batchResults && rec.Status == audit.StatusSuccess:
+		s.told[c.BatchID] = true
+	}
+}
+
+// awaited tells whether a call without an end is a request of a batch whose results are still to come.
+func (s *batchesSeen) awaited(rec *audit.Record, now time.Time) bool {
+	if rec.Call.BatchItem == "" || now.Sub(rec.Timestamp) > BatchResultsKept {
+		return false
+	}
+	for _, create := range s.bySHA[rec.Call.RequestSHA256] {
+		if itemID(create, rec.Call.BatchItem) == rec.EventID {
+			return !s.told[s.calls[create]]
+		}
+	}
+	return false
+}
+
+func (s *batchesSeen) open(now time.Time) []*Batch {
+	var out []*Batch
+	for id, b := range s.made {
+		if !s.told[id] && now.Sub(b.Start) <= BatchResultsKept {
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 // closeAtOnce is how many calls are closed in one request.
@@ -79,6 +136,7 @@ func (g *Gateway) CloseKilled(ctx context.Context, calls []audit.Record) {
 					CallID: rec.EventID, Activity: rec.Kind == audit.KindActivity, Status: audit.StatusInterrupted,
 					Assurance: rec.IdentityAssurance, Ended: audit.EndedKilled, Surface: rec.Call.Surface,
 					RequestSHA256: rec.Call.RequestSHA256, ClientKey: rec.Call.ClientKey,
+					BatchID: rec.Call.BatchID, BatchItem: rec.Call.BatchItem,
 				},
 			})
 		}

@@ -69,5 +69,8 @@ func gatewayDigest(g *genai.Gateway) string {
 	h := sha256.New()
 	h.Write(g.CallID[:])
 	h.Write([]byte(g.Status + "\x00" + g.Ended))
+	if g.BatchID != "" {
+		h.Write([]byte("\x00" + g.BatchID)) // a batch is named once it is made
+	}
 	return hexDigest(h.Sum(nil))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -36,6 +37,10 @@ type Config struct {
 	// Ledger is the directory of the audit_ledger exporter: calls that a crash left open
 	// are closed from it at the start. "" leaves them open.
 	Ledger string `mapstructure:"ledger"`
+	// BatchPoll is how often the results of message batches are looked for that nobody fetched; default 5m, 0 is never.
+	BatchPoll time.Duration `mapstructure:"batch_poll"`
+	// PublicURL is what clients reach the gateway by, for the results_url of batches. "" takes the host that they ask.
+	PublicURL string `mapstructure:"public_url"`
 	// ClientGone says what becomes of an answer whose client has left: cancel or drain.
 	ClientGone string `mapstructure:"client_gone"`
 	// Limits bound what a request can cost.
@@ -204,6 +209,7 @@ func createDefaultConfig() component.Config {
 		Server:     server,
 		Upstreams:  UpstreamsConfig{Anthropic: UpstreamConfig{Endpoint: "https://api.anthropic.com"}},
 		ClientGone: clientGoneCancel,
+		BatchPoll:  5 * time.Minute,
 		Policy:     PolicyConfig{Terminated: TerminatedConfig{Duration: 24 * time.Hour}},
 		Anonymous:  anonymousRefuse,
 		Identity: IdentityConfig{
@@ -302,6 +308,12 @@ func (c *Config) Validate() error {
 		bad("upstreams::bedrock::region", "must be set with upstreams::bedrock::access_key_id")
 	} else if b.BearerToken != "" && b.Region != "" {
 		bad("upstreams::bedrock::bearer_token", "must not be set with upstreams::bedrock::region, which signs instead")
+	}
+	if c.BatchPoll < 0 {
+		bad("batch_poll", "must be 0, or a duration such as 5m")
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		bad("public_url", "must be an http or https URL such as https://gateway.example.com")
 	}
 	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
 		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,7 +77,7 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 			BodyTimeout: t.Body, HeaderTimeout: t.Header, IdleTimeout: t.Idle, WriteTimeout: t.Write,
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},
-		Identity: identity, Policy: policy,
+		Identity: identity, Policy: policy, BatchPoll: r.cfg.BatchPoll, PublicURL: strings.TrimSuffix(r.cfg.PublicURL, "/"),
 		Drain: r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
 		Report: func(err error) {
 			if err != nil {
@@ -89,11 +90,12 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 		},
 	})
 	if r.cfg.Ledger != "" {
-		killed, err := gateway.Unfinished(ctx, r.cfg.Ledger, r.set.ID.String(), time.Now())
+		killed, batches, err := gateway.Unfinished(ctx, r.cfg.Ledger, r.set.ID.String(), time.Now())
 		if err != nil {
 			return fmt.Errorf("ledger: %w", err)
 		}
 		r.gateway.CloseKilled(ctx, killed)
+		r.gateway.TakeBatches(batches)
 	}
 	// The server's own limit is for what lies around the body; the gateway's has the error that clients know.
 	r.cfg.Server.MaxRequestBodySize = 1 << 40

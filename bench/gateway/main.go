@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -27,11 +28,20 @@ var roles = map[string]func(target string) (http.Handler, error){
 	"upstream": func(string) (http.Handler, error) { return fakeclaude.New(fakeclaude.Config{Keep: -1}) },
 	"proxy": func(target string) (http.Handler, error) {
 		to, err := url.Parse(target)
-		return &httputil.ReverseProxy{
+		proxy := &httputil.ReverseProxy{
 			Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
 			FlushInterval: -1,
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true},
-		}, err
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// With the body passed on as it comes, it cuts a stream now and then when many begin at once.
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return // the client has gone
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			proxy.ServeHTTP(w, r)
+		}), err
 	},
 }
 

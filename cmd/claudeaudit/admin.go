@@ -21,6 +21,7 @@ import (
 // Operations of the entries about the trail itself.
 const (
 	opHoldAdd    = "hold.add"
+	opHoldApply  = "hold.apply"
 	opHoldRemove = "hold.remove"
 	opErase      = "subject.erase"
 	opExport     = "subject.export"

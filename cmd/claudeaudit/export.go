@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -196,22 +197,18 @@ func (a *app) writeCase(ctx context.Context, c *exportedCase, p places, l *ledge
 	entries := map[uuid.UUID][]index.Parsed{}
 	var lines []byte
 	var uncovered int
-	for _, at := range found.Entries {
+	err := eachFound(ctx, l, found.Entries, func(at ledger.Place, line []byte, prover *ledger.EntryProver) error {
 		bar.add(1)
-		line, err := l.Entry(ctx, at.Stream, at.Seq)
-		if err != nil {
-			return err
-		}
 		lines = append(append(lines, line...), '\n')
-		e, err := index.ParseEntry(index.Entry{Stream: at.Stream, Seq: at.Seq, Line: line})
+		e, err := index.ParseEntry(index.Entry{Stream: at.Stream, Seq: at.Seq, Line: bytes.Clone(line)})
 		if err != nil {
 			return err
 		}
 		entries[e.Record.EventID] = append(entries[e.Record.EventID], e)
-		proof, err := ledger.Prove(ctx, l, at.Stream, at.Seq)
+		proof, err := prover.Prove(ctx, at.Seq, line)
 		if errors.Is(err, ledger.ErrNotCovered) {
 			uncovered++
-			continue
+			return nil
 		}
 		if err != nil {
 			return err
@@ -220,10 +217,12 @@ func (a *app) writeCase(ctx context.Context, c *exportedCase, p places, l *ledge
 			return err
 		}
 		if ring != nil {
-			if err := c.content(ctx, l, ring, &e); err != nil {
-				return err
-			}
+			return c.content(ctx, l, ring, &e)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	bar.finish()
 	if err := c.write("entries.ndjson", lines); err != nil {
@@ -254,6 +253,38 @@ func (a *app) writeCase(ctx context.Context, c *exportedCase, p places, l *ledge
 	}
 	_, err = fmt.Fprintf(a.out, "%d records in %d entries, %d files; SHA-256 of MANIFEST.json: %s\n", len(found.Events), len(found.Entries), len(c.files), c.files[len(c.files)-1].SHA256)
 	return err
+}
+
+// eachFound calls fn with the entries at some places, which are in the order of
+// the ledger, and with what proves those of a stream: one pass over each stream.
+func eachFound(ctx context.Context, l *ledger.Reader, at []ledger.Place, fn func(ledger.Place, []byte, *ledger.EntryProver) error) error {
+	done := errors.New("done")
+	for len(at) > 0 {
+		stream := at[0].Stream
+		prover, err := l.NewProver(ctx, stream)
+		if err != nil {
+			return err
+		}
+		err = l.Entries(ctx, stream, at[0].Seq, func(seq uint64, line []byte) error {
+			if seq != at[0].Seq {
+				return nil
+			}
+			if err := fn(at[0], line, prover); err != nil {
+				return err
+			}
+			if at = at[1:]; len(at) == 0 || at[0].Stream != stream {
+				return done
+			}
+			return nil
+		})
+		if err == nil {
+			err = fmt.Errorf("%w: entry %d of %s", ledger.ErrGap, at[0].Seq, stream)
+		}
+		if !errors.Is(err, done) {
+			return err
+		}
+	}
+	return nil
 }
 
 // records writes what the entries merge to.

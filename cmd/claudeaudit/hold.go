@@ -68,7 +68,7 @@ and a legal hold on every object of the store that has a matching record. An
 object holds other records too: that is meant so.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(a.newHoldAdd(), a.newHoldRemove(), a.newHoldList())
+	cmd.AddCommand(a.newHoldAdd(), a.newHoldApply(), a.newHoldRemove(), a.newHoldList())
 	return cmd
 }
 
@@ -78,9 +78,10 @@ func (a *app) newHoldAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add",
 		Short: "Put records under a legal hold",
-		Long: `Put the records that match under a legal hold of a matter. Records of the
-matter that come later are held when the command is run again, which adds what is
-missing.`,
+		Long: `Put the records that match under a legal hold of a matter. The matter stands until
+it is removed: no record that matches is erased, and "claudeaudit prune" deletes
+none, whenever it came. Objects of records that come later get the store's own
+hold from "claudeaudit hold apply", which is to be run regularly.`,
 		Example: `  claudeaudit hold add --matter 2026-117 --by legal@example.org --user carol@example.org --from 2026-01-01`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -133,30 +134,13 @@ func (a *app) holdAdd(ctx context.Context, matter, by string, q subject.Query) (
 	if err != nil {
 		return err
 	}
-	admin, err := openAdmin(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, admin.close()) }()
 	query, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(strings.Join(objects, "\n")))
-	details := map[string]string{
+	if err := setHolds(ctx, p, store, opHoldAdd, map[string]string{
 		"by": by, "matter": matter, "query": string(query), "records": strconv.Itoa(len(found.Events)),
-		"objects": strconv.Itoa(len(objects)), "objects_sha256": hex.EncodeToString(sum[:]),
-	}
-	// The order before it is carried out: what is held is never held without a word.
-	if err := admin.note(ctx, opHoldAdd, audit.StatusInitiated, details); err != nil {
-		return err
-	}
-	for _, key := range objects {
-		if err := store.SetHold(ctx, key, true); err != nil {
-			return err
-		}
-	}
-	if err := admin.note(ctx, opHoldAdd, audit.StatusSuccess, details); err != nil {
+	}, objects); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "matter %s: %d records in %d objects are held\n", printable(matter), len(found.Events), len(objects))
@@ -181,6 +165,102 @@ func objectsOf(ctx context.Context, r *ledger.Reader, found *subject.Found) ([]s
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+func (a *app) newHoldApply() *cobra.Command {
+	var by string
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Hold what came since in the matters that stand",
+		Long: `Set the store's legal hold on the objects of records that came since the holds
+of the matters that stand were added. Run it regularly, more often than the
+shortest retention. Without new objects it does nothing and writes no entry.`,
+		Example: `  claudeaudit hold apply --by legal@example.org`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if by == "" {
+				return errors.New("--by must be given")
+			}
+			return a.holdApply(cmd.Context(), by)
+		},
+	}
+	cmd.Flags().StringVar(&by, "by", "", "`person` on whose order, or the name of the job")
+	return cmd
+}
+
+func (a *app) holdApply(ctx context.Context, by string) (err error) {
+	p, err := a.where.find(ctx)
+	if err != nil {
+		return err
+	}
+	holds, err := activeHolds(ctx, p)
+	if err != nil {
+		return err
+	}
+	r, store, err := openHeld(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
+	objects, err := objectsOfHolds(ctx, r, holds)
+	if err != nil {
+		return err
+	}
+	var fresh []string
+	for _, key := range objects {
+		l, err := store.Lock(ctx, key)
+		if errors.Is(err, bucket.ErrNotFound) {
+			continue // content that was deleted at the end of its retention
+		}
+		if err != nil {
+			return err
+		}
+		if !l.Hold {
+			fresh = append(fresh, key)
+		}
+	}
+	if len(fresh) > 0 {
+		if err := setHolds(ctx, p, store, opHoldApply, map[string]string{"by": by, "matters": strconv.Itoa(len(holds))}, fresh); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(a.out, "%d matters: %d objects more are held\n", len(holds), len(fresh))
+	return err
+}
+
+// objectsOfHolds are the objects that have a record of any of the matters.
+func objectsOfHolds(ctx context.Context, r *ledger.Reader, holds []*activeHold) ([]string, error) {
+	if len(holds) == 0 {
+		return nil, nil
+	}
+	found, err := subject.Find(ctx, r, func(rec *audit.Record) bool {
+		return slices.ContainsFunc(holds, func(h *activeHold) bool { return h.matches(rec) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return objectsOf(ctx, r, found)
+}
+
+// setHolds holds objects, with an entry before and one after.
+func setHolds(ctx context.Context, p places, store bucket.Store, operation string, details map[string]string, objects []string) (err error) {
+	admin, err := openAdmin(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, admin.close()) }()
+	sum := sha256.Sum256([]byte(strings.Join(objects, "\n")))
+	details["objects"], details["objects_sha256"] = strconv.Itoa(len(objects)), hex.EncodeToString(sum[:])
+	// The order before it is carried out: what is held is never held without a word.
+	if err := admin.note(ctx, operation, audit.StatusInitiated, details); err != nil {
+		return err
+	}
+	for _, key := range objects {
+		if err := store.SetHold(ctx, key, true); err != nil {
+			return err
+		}
+	}
+	return admin.note(ctx, operation, audit.StatusSuccess, details)
 }
 
 // activeHold is a hold that was not removed.

@@ -24,7 +24,8 @@ func (a *app) newPrune() *cobra.Command {
 		Use:   "prune",
 		Short: "Delete content whose retention has ended",
 		Long: `Delete the containers of encrypted content whose retention has ended, as the
-store shows it, and that no matter holds. Entries, checkpoints and proofs stay:
+store shows it, and that no matter holds, whether the store shows its hold yet
+or the record came after. Entries, checkpoints and proofs stay:
 "claudeaudit verify --allow-missing-content" accepts and counts what is gone.
 Content that never had a retention is left.
 
@@ -54,7 +55,15 @@ func (a *app) prune(ctx context.Context, by string, yes bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
-	ended, bytes, kept, err := endedContent(ctx, store, time.Now())
+	holds, err := activeHolds(ctx, p)
+	if err != nil {
+		return err
+	}
+	held, err := objectsOfHolds(ctx, r, holds)
+	if err != nil {
+		return err
+	}
+	ended, bytes, kept, err := endedContent(ctx, store, held, time.Now())
 	if err != nil {
 		return err
 	}
@@ -90,8 +99,9 @@ func (a *app) prune(ctx context.Context, by string, yes bool) (err error) {
 	return say("are deleted")
 }
 
-// endedContent lists the containers whose retention has ended.
-func endedContent(ctx context.Context, store bucket.Store, now time.Time) (ended []string, bytes int64, kept int, err error) {
+// endedContent lists the containers whose retention has ended, without those
+// that a matter holds, also where the store does not show the hold yet; held is sorted.
+func endedContent(ctx context.Context, store bucket.Store, held []string, now time.Time) (ended []string, bytes int64, kept int, err error) {
 	err = store.List(ctx, "v1/", "", func(o bucket.ObjectInfo) error {
 		if !slices.Contains(strings.Split(o.Key, "/"), "cnt") || !strings.HasSuffix(o.Key, ".cnt") {
 			return nil
@@ -100,7 +110,7 @@ func endedContent(ctx context.Context, store bucket.Store, now time.Time) (ended
 		if err != nil {
 			return err
 		}
-		if l.RetainUntil.IsZero() || l.Locked(now) {
+		if _, meant := slices.BinarySearch(held, o.Key); meant || l.RetainUntil.IsZero() || l.Locked(now) {
 			kept++
 			return nil
 		}

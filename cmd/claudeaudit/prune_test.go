@@ -36,19 +36,22 @@ func TestPrune(t *testing.T) {
 		},
 	})
 	require.NoError(t, err)
-	for n, user := range []string{"carol", "dave", "erin"} {
+	for n, user := range []string{"carol", "dave", "erin", "dave"} {
+		if n == 3 {
+			// Of the second call that comes later the store shows no hold yet.
+			must(t, "hold", "add", "--data", f.dir, "--matter", "m", "--by", "legal", "--user", "dave")
+		}
 		f.appendWithContent(indextest.Record(10+n, func(r *audit.Record) { r.UserID = user }))
 		require.Eventually(t, func() bool { return f.log.Stats().Checkpointed == uint64(n+1) }, 10*time.Second, time.Millisecond)
 	}
 	require.NoError(t, f.log.Close(context.Background()))
 	f.log = nil
-	require.Equal(t, "0 containers with 0 bytes of content are deleted, 3 are kept\n", must(t, "prune", "--data", f.dir, "--yes", "--by", "dpo"))
-	must(t, "hold", "add", "--data", f.dir, "--matter", "m", "--by", "legal", "--user", "dave")
+	require.Equal(t, "0 containers with 0 bytes of content are deleted, 4 are kept\n", must(t, "prune", "--data", f.dir, "--yes", "--by", "dpo"))
 	time.Sleep(time.Until(end) + time.Second)
 	require.Contains(t, must(t, "prune", "--data", f.dir), "2 containers")
 	must(t, "verify", "--data", f.dir)
 	require.Equal(t, 2, runWith(t, "", "prune", "--data", f.dir, "--yes").code, "somebody orders it")
-	require.Contains(t, must(t, "prune", "--data", f.dir, "--yes", "--by", "dpo"), "are deleted, 1 are kept")
+	require.Contains(t, must(t, "prune", "--data", f.dir, "--yes", "--by", "dpo"), "are deleted, 2 are kept")
 	require.Contains(t, must(t, "prune", "--data", f.dir), "0 containers")
 
 	require.Equal(t, 1, runWith(t, "", "verify", "--data", f.dir).code)
@@ -56,9 +59,29 @@ func TestPrune(t *testing.T) {
 	must(t, "prove", indextest.EventID(10).String(), "--data", f.dir, "--output", filepath.Join(t.TempDir(), "proof"))
 	must(t, "verify", "--data", f.path("admin"))
 
-	// What another holds, the store doesn't delete either.
 	s := bucket.NewLocal(f.path("ledger", "store"))
+	require.Equal(t, 1, heldContainers(t, s))
+	require.Equal(t, 2, runWith(t, "", "hold", "apply", "--data", f.dir).code, "somebody orders it")
+	require.Contains(t, must(t, "hold", "apply", "--data", f.dir, "--by", "job"), "1 matters: 2 objects more are held")
+	require.Equal(t, 2, heldContainers(t, s))
+	require.Contains(t, must(t, "hold", "apply", "--data", f.dir, "--by", "job"), "1 matters: 0 objects more are held")
+	must(t, "verify", "--data", f.path("admin"))
+
+	// What another holds, the store doesn't delete either.
 	held := ""
 	require.NoError(t, s.List(t.Context(), "v1/test/log/1/cnt/", "", func(o bucket.ObjectInfo) error { held = o.Key; return nil }))
 	require.ErrorIs(t, s.Delete(t.Context(), held), bucket.ErrLocked)
+}
+
+// heldContainers counts the containers of which the store shows a hold.
+func heldContainers(t *testing.T, s bucket.Store) (n int) {
+	t.Helper()
+	require.NoError(t, s.List(t.Context(), "v1/test/log/1/cnt/", "", func(o bucket.ObjectInfo) error {
+		l, err := s.Lock(t.Context(), o.Key)
+		if l.Hold {
+			n++
+		}
+		return err
+	}))
+	return n
 }

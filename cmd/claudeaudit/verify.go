@@ -42,6 +42,8 @@ type verifyOptions struct {
 	aggregate   string
 	locks       bool
 	contentless bool
+	sample      int
+	unended     time.Duration
 	format      string
 }
 
@@ -70,6 +72,14 @@ gs://BUCKET/PREFIX, with ?region=… or ?endpoint=… where needed; credentials 
 found by each cloud's standard chain. A folder whose objects are in a bucket
 says so, and the bucket is verified, with what is not sealed yet.
 
+A call that began (status initiated) longer than --unended-after ago, and of
+which no entry says how it ended, is counted and named, and completeness is
+"incomplete": the collector or the caller stopped meanwhile, or its end was kept
+from the ledger. What is there still holds, so that the exit code stays 0.
+
+--sample-content 100 reads the content of one container in a hundred, chosen by
+its hash, and 0 of none; whether each is there, and what it holds, is always checked.
+
 Exit codes: 0 everything holds; 1 evidence is bad; 2 it could not be checked,
 for example without a public key. "open" completeness, a tail that no
 checkpoint covers yet, is in order while the collector runs.
@@ -90,6 +100,12 @@ are not checked then.`,
 				o.path = args[0]
 			}
 			o.format = format.value
+			if o.sample < 0 {
+				return errors.New("--sample-content: must not be negative")
+			}
+			if o.unended < 0 {
+				return errors.New("--unended-after: must not be negative")
+			}
 			if o.proof != "" {
 				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.locks {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
@@ -112,6 +128,8 @@ are not checked then.`,
 	f.StringVar(&o.aggregate, "aggregate", "", "also hold it against the log of a witness: its `folder` or URL, verified by itself before")
 	f.BoolVar(&o.locks, "locks", false, "also ask a bucket for the lock of every object, and that what a matter holds is held")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
+	f.IntVar(&o.sample, "sample-content", 1, "read the content of one container in this `many`; 1 reads all, 0 none")
+	f.DurationVar(&o.unended, "unended-after", time.Hour, "`time` after which a call that began has to have ended")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
 }
@@ -128,6 +146,8 @@ type report struct {
 	Witnesses  []string `json:"checkpoints_from"`
 	Policy     string   `json:"policy,omitempty"`
 	Locks      bool     `json:"locks_checked"`
+	// Unended are calls that began and of which no entry says how they ended.
+	Unended int `json:"initiated_without_end"`
 	// Shredded are contents whose key was destroyed.
 	Shredded uint64       `json:"contents_shredded"`
 	Index    *indexReport `json:"index,omitempty"`
@@ -295,7 +315,10 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	}
 	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
 	opts := ledger.VerifyOptions{
-		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless || o.copyOnly,
+		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless || o.copyOnly, ContentEvery: o.sample,
+	}
+	if o.sample == 0 {
+		opts.ContentEvery = -1
 	}
 	if e.store != nil {
 		opts.Dir, opts.Store, opts.WALDir = "", e.store, e.walDir
@@ -331,9 +354,14 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, check.close()) }()
-		opts.OnEntry = func(stream string, seq uint64, line []byte) error {
-			return check.checker.Entry(ctx, stream, seq, line)
+	}
+	var unended unendedCalls
+	opts.OnEntry = func(stream string, seq uint64, line []byte) error {
+		unended.entry(stream, seq, line)
+		if check == nil {
+			return nil
 		}
+		return check.checker.Entry(ctx, stream, seq, line)
 	}
 	shredded, err := countShredded(ctx, e.at, &opts)
 	if err != nil {
@@ -346,6 +374,11 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	}
 	if r.Shredded, err = shredded(); err != nil {
 		return err
+	}
+	var notes []ledger.Problem
+	if r.Unended, notes = unended.since(time.Now().Add(-o.unended), maxShown); r.Unended > 0 {
+		r.Notes = append(r.Notes, notes...)
+		r.Completeness = ledger.Incomplete
 	}
 	if o.locks {
 		if e.store == nil {
@@ -455,6 +488,9 @@ func (r *report) writeText(a *app) error {
 		say("  rests on    the locks that the store shows\n")
 	}
 	say("completeness  %s\n", r.Completeness)
+	if r.Unended > 0 {
+		say("  unended     %d calls began and have no end\n", r.Unended)
+	}
 	if len(r.Witnesses) > 0 {
 		say("  rests on    copies of checkpoints in %s\n", printable(strings.Join(r.Witnesses, ", ")))
 	}

@@ -65,16 +65,20 @@ func Prove(ctx context.Context, r *Reader, stream string, seq uint64) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
+	return proveUnder(cp, msg, seq, line, func(indexes []int64) ([]tlog.Hash, error) { return r.treeHashes(ctx, stream, indexes) })
+}
+
+// proveUnder makes the proof of an entry under a checkpoint.
+func proveUnder(cp Checkpoint, msg []byte, seq uint64, line []byte, hashes tlog.HashReaderFunc) ([]byte, error) {
 	if cp.Size <= seq {
-		return nil, fmt.Errorf("prove entry %d of %s: %w (the newest is of %d)", seq, stream, ErrNotCovered, cp.Size)
+		return nil, fmt.Errorf("prove entry %d of %s: %w (the newest is of %d)", seq, cp.Origin, ErrNotCovered, cp.Size)
 	}
-	hashes := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) { return r.treeHashes(ctx, stream, indexes) })
 	path, err := tlog.ProveRecord(int64(cp.Size), int64(seq), hashes)
 	if err != nil {
-		return nil, fmt.Errorf("prove entry %d of %s: %w", seq, stream, err)
+		return nil, fmt.Errorf("prove entry %d of %s: %w", seq, cp.Origin, err)
 	}
 	if err := tlog.CheckRecord(path, int64(cp.Size), cp.Root, int64(seq), leafHash(line)); err != nil {
-		return nil, fmt.Errorf("prove entry %d of %s: %w: the entries are not those of the checkpoint", seq, stream, ErrProof)
+		return nil, fmt.Errorf("prove entry %d of %s: %w: the entries are not those of the checkpoint", seq, cp.Origin, ErrProof)
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\nextra %s\nindex %d\n", proofMagic, base64.StdEncoding.EncodeToString(line), seq)
@@ -135,7 +139,7 @@ func (r *Reader) treeHashes(ctx context.Context, stream string, indexes []int64)
 		end = max(end, spans[i].to)
 	}
 	seq := uint64(0)
-	err := r.eachLeaf(ctx, stream, end, func(leaf Hash) error {
+	err := r.eachLeaf(ctx, stream, 0, end, func(leaf Hash) error {
 		for i := range spans {
 			if s := &spans[i]; seq >= s.from && seq < s.to {
 				s.tree.add(leaf)
@@ -157,10 +161,10 @@ func (r *Reader) treeHashes(ctx context.Context, stream string, indexes []int64)
 	return out, nil
 }
 
-// eachLeaf calls fn with the leaf hashes of the sealed entries below end, as
-// the segments state them.
-func (r *Reader) eachLeaf(ctx context.Context, stream string, end uint64, fn func(Hash) error) error {
-	for seq := uint64(0); seq < end; {
+// eachLeaf calls fn with the leaf hashes of the sealed entries in [from, end),
+// as the segments state them.
+func (r *Reader) eachLeaf(ctx context.Context, stream string, from, end uint64, fn func(Hash) error) error {
+	for seq := from; seq < end; {
 		n, ok := r.find(stream, seq)
 		if !ok {
 			if err := r.list(ctx, stream); err != nil {

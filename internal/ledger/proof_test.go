@@ -54,6 +54,31 @@ func TestProofs(t *testing.T) {
 	}
 }
 
+// An EntryProver makes the same proofs in one pass, in whatever order they are asked
+// for, over blocks that lie in several segments and at the end in part.
+func TestProverAgreesWithProve(t *testing.T) {
+	for _, n := range []int{1, 255, 256, 257, 1100} {
+		_, r, stream := proofEnv(t, n)
+		lines := readStream(t, r, stream)
+		p, err := r.NewProver(t.Context(), stream)
+		require.NoError(t, err)
+		for i := range 60 {
+			seq := uint64(i*331) % uint64(n)
+			want, err := Prove(t.Context(), r, stream, seq)
+			require.NoError(t, err)
+			got, err := p.Prove(t.Context(), seq, []byte(lines[seq]))
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got), "entry %d of %d", seq, n)
+		}
+		_, err = p.Prove(t.Context(), uint64(n), []byte(lines[0]))
+		require.ErrorIs(t, err, ErrNotCovered)
+		if n > 1 {
+			_, err = p.Prove(t.Context(), 1, []byte(lines[0]))
+			require.ErrorIs(t, err, ErrProof, "another entry's line")
+		}
+	}
+}
+
 func TestFindEvent(t *testing.T) {
 	_, r, stream := proofEnv(t, 10)
 	line, err := r.Entry(t.Context(), stream, 4)
@@ -75,6 +100,10 @@ func TestProveWithoutACheckpoint(t *testing.T) {
 	r, err := OpenReader(e.dir)
 	require.NoError(t, err)
 	_, err = Prove(t.Context(), r, l.Origin(), 0)
+	require.ErrorIs(t, err, ErrNotCovered)
+	p, err := r.NewProver(t.Context(), l.Origin())
+	require.NoError(t, err)
+	_, err = p.Prove(t.Context(), 0, nil)
 	require.ErrorIs(t, err, ErrNotCovered)
 	require.NoError(t, r.Close())
 	closeLog(t, l)

@@ -46,6 +46,9 @@ func TestLoadErrors(t *testing.T) {
 		"dictionary":         {"dictionaries:\n  - {words: [abcd]}\n", "r.yaml:2: dictionary has no id"},
 		"two documents":      {"rules: []\n---\nrules: []\n", "more than one YAML document"},
 		"pattern in a flow":  {"rules:\n  - {id: x, type: y, category: secret, keywords: [abcd], pattern: 'x{9999}', confidence: high}\n", "r.yaml:2: rule x: pattern"},
+		"disabled rule":      {"disable:\n  - personal.email\n  - personal.emial\n", `r.yaml:3: disable: there is no rule or taxonomy step "personal.emial"`},
+		"disabled prefix":    {"disable: [nope.*]\n", `r.yaml:1: disable: there is no rule or taxonomy step "nope.*"`},
+		"disabled step":      {"taxonomy:\n  applications:\n    - {match: x, disable: [nope]}\n", `r.yaml:3: taxonomy: application "x": disable: there is no taxonomy step "nope"`},
 		"hash list is empty": {"hashes:\n  - {id: h}\n", "r.yaml:2: hashes h: has no id or no file"},
 	}
 	for name, tt := range tests {
@@ -58,6 +61,9 @@ func TestLoadErrors(t *testing.T) {
 	}
 	_, err := New(Config{Files: []string{filepath.Join(t.TempDir(), "none.yaml")}})
 	require.ErrorIs(t, err, os.ErrNotExist)
+
+	_, err = New(Config{NoInjection: true, Disable: []string{"secret.*", "secrets.*"}})
+	require.ErrorContains(t, err, `configuration: disable: there is no rule or taxonomy step "secrets.*"`)
 }
 
 func TestRuleFileReplacesAndAdds(t *testing.T) {

@@ -167,7 +167,11 @@ type ruleSet struct {
 	disabled []string
 	hashes   *hashList
 	files    []string // that were read, for the watcher
+	off      []off    // what the files' lists of disabled ids say
 }
+
+// off is an id, or prefix with ".*", that a file leaves out.
+type off struct{ where, id string }
 
 func (r *Rule) where() string {
 	if r.line > 0 {
@@ -212,6 +216,9 @@ func load(cfg Config) (*ruleSet, error) {
 			return nil, err
 		}
 	}
+	if err := set.checkDisabled(cfg.Disable, byID); err != nil {
+		return nil, err
+	}
 	for id, r := range byID {
 		if !set.isDisabled(id) {
 			set.rules = append(set.rules, r)
@@ -230,12 +237,38 @@ func load(cfg Config) (*ruleSet, error) {
 }
 
 func (s *ruleSet) isDisabled(id string) bool {
-	return slices.ContainsFunc(s.disabled, func(d string) bool {
-		if p, ok := strings.CutSuffix(d, ".*"); ok {
-			return strings.HasPrefix(id, p+".")
+	return slices.ContainsFunc(s.disabled, func(d string) bool { return disables(d, id) })
+}
+
+// disables tells whether an entry of a list of disabled ids means this one.
+func disables(entry, id string) bool {
+	if p, ok := strings.CutSuffix(entry, ".*"); ok {
+		return strings.HasPrefix(id, p+".")
+	}
+	return id == entry
+}
+
+// checkDisabled finds entries that leave nothing out: a rule misspelt there would
+// stay on unnoticed.
+func (s *ruleSet) checkDisabled(configured []string, byID map[string]*Rule) error {
+	list := slices.Clone(s.off)
+	for _, id := range configured {
+		list = append(list, off{"configuration", id})
+	}
+	steps := slices.Clone(s.steps)
+	for _, a := range s.apps {
+		steps = append(steps, a.Steps...)
+	}
+	for _, o := range list {
+		known := slices.ContainsFunc(steps, func(st Step) bool { return disables(o.id, st.ID) })
+		for id := range byID {
+			known = known || disables(o.id, id)
 		}
-		return id == d
-	})
+		if !known {
+			return fmt.Errorf("%s: disable: there is no rule or taxonomy step %q", o.where, o.id)
+		}
+	}
+	return nil
 }
 
 // maxRuleFile bounds a rule file, a dictionary and a list of hashes.
@@ -302,6 +335,14 @@ func (s *ruleSet) add(name, dir string, data []byte, byID map[string]*Rule) erro
 		}
 	}
 	s.disabled = append(s.disabled, f.Disable...)
+	lines = linesOf(&doc, "disable")
+	for i, id := range f.Disable {
+		where := name
+		if i < len(lines) { // a list merged in from elsewhere has no lines of its own
+			where = fmt.Sprintf("%s:%d", name, lines[i])
+		}
+		s.off = append(s.off, off{where, id})
+	}
 	s.addTaxonomy(name, &doc, f.Taxonomy)
 	return nil
 }

@@ -159,6 +159,11 @@ func (s *ruleSet) compileTaxonomy() (*taxonomy, error) {
 			list = slices.DeleteFunc(list, func(o Step) bool { return o.ID == st.ID })
 			list = append(list, st)
 		}
+		for _, id := range a.Disable {
+			if !slices.ContainsFunc(list, func(st Step) bool { return disables(id, st.ID) }) {
+				return nil, fmt.Errorf("%s: disable: there is no taxonomy step %q", where, id)
+			}
+		}
 		own := ruleSet{disabled: a.Disable}
 		steps, err := compile(list, func(id string) bool { return s.isDisabled(id) || own.isDisabled(id) })
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -110,4 +111,38 @@ func (c *collector) awaitItems(want map[string]string) map[string]record {
 		return true
 	}, followTimeout, 100*time.Millisecond, "the batch's requests never had the statuses %v", want)
 	return items
+}
+
+// A gateway that was killed before it knew whether there is a batch leaves no request of it without an end.
+func TestGatewayKilledWhileABatchIsMade(t *testing.T) {
+	arrived, over := make(chan struct{}), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-over
+	}))
+	t.Cleanup(silent.Close)
+	t.Cleanup(func() { close(over) })
+	c := newCollector(t, "local.yaml", nil)
+	c.env = append(c.env, "CLAUDEAUDIT_UPSTREAM="+silent.URL)
+	c.start()
+	body := `{"requests":[{"custom_id":"x","params":{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"one"}]}}]}`
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.gateway+"/v1/messages/batches", strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	asked := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(r)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		asked <- err
+	}()
+	<-arrived
+	c.awaitItems(map[string]string{"x": "initiated"})
+	c.kill()
+	require.Error(t, <-asked)
+	c.start()
+	require.Equal(t, "gateway_killed", c.awaitItems(map[string]string{"x": "interrupted"})["x"].text("ended"))
+	c.stop()
+	c.verify()
 }

@@ -50,6 +50,8 @@ func TestConfig(t *testing.T) {
 		"write timeout":            {map[string]any{"anonymous": "allow", "write_timeout": "30s"}, "write_timeout: must be 0"},
 		"decompression":            {map[string]any{"anonymous": "allow", "compression_algorithms": []any{"gzip"}}, "compression_algorithms: must be empty"},
 		"client_gone":              {map[string]any{"anonymous": "allow", "client_gone": "shrug"}, "client_gone: must be cancel or drain"},
+		"batch_poll":               {map[string]any{"anonymous": "allow", "batch_poll": "-1s"}, "batch_poll: must be 0"},
+		"public_url":               {map[string]any{"anonymous": "allow", "public_url": "gateway:8787"}, "public_url: must be an http or https URL"},
 		"limit":                    {map[string]any{"anonymous": "allow", "limits": map[string]any{"max_request_bytes": 0}}, "limits::max_request_bytes"},
 		"buffer below one request": {map[string]any{"anonymous": "allow", "limits": map[string]any{"max_buffered_bytes": 1}}, "limits::max_buffered_bytes"},
 		"timeout":                  {map[string]any{"anonymous": "allow", "timeouts": map[string]any{"idle": "-1s"}}, "timeouts::idle"},

@@ -51,6 +51,8 @@ type call struct {
 	// asked is what the policy was asked about; nil when there is none.
 	asked    *Call
 	decision Decision
+	// watch looks at the answer; nil when no rule is about it.
+	watch *Watch
 
 	// What became of it.
 	status    int

@@ -85,8 +85,9 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 			req.Header[strings.ToLower(name)] = v
 		}
 	}
-	if c.op.proto == protoBatch || c.op.proto == protoBatchObject {
-		req.Header.Set("Accept-Encoding", "identity") // its results_url is rewritten
+	if c.watch != nil || c.op.proto == protoBatch || c.op.proto == protoBatchObject {
+		// What is compressed can't be looked at piece by piece, and a batch's results_url is rewritten.
+		req.Header["Accept-Encoding"] = []string{"identity"}
 	}
 	if len(c.body) > 0 {
 		body := c.body
@@ -141,6 +142,10 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 	g := c.g
 	c.status = resp.StatusCode
 	c.requestID = firstHeader(resp.Header, "Request-Id", "X-Amzn-Requestid")
+	if c.watch != nil && resp.StatusCode < 300 {
+		c.passWatched(ctx, cancel, timer, resp)
+		return
+	}
 	header := c.w.Header()
 	endToEnd(header, resp.Header)
 	if _, ok := header["Content-Type"]; !ok {
@@ -208,7 +213,11 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 			break
 		}
 	}
-	eof := errors.Is(err, io.EOF)
+	c.passedOn(ctx, resp, obs, errors.Is(err, io.EOF), gone)
+}
+
+// passedOn records how an answer ended, and lets the client see that.
+func (c *call) passedOn(ctx context.Context, resp *http.Response, obs observer, eof, gone bool) {
 	gone = gone || !eof && c.r.Context().Err() != nil
 	a := obs.close(eof)
 	cause := context.Cause(ctx)
@@ -227,13 +236,13 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 	}
 	if eof {
 		for name, values := range resp.Trailer {
-			header[name] = values
+			c.w.Header()[name] = values
 		}
 	}
 	c.end(ended, &a)
 	if !eof {
-		_ = rc.Flush()              // what there is of it, before the connection ends
-		panic(http.ErrAbortHandler) // the client is to see that there was no end
+		_ = http.NewResponseController(c.w).Flush() // what there is of it, before the connection ends
+		panic(http.ErrAbortHandler)                 // the client is to see that there was no end
 	}
 }
 
@@ -258,9 +267,11 @@ func (c *call) end(ended string, a *answer) {
 		status, kind = audit.StatusError, "upstream_timeout"
 	case audit.EndedShutdown:
 		status, kind = audit.StatusInterrupted, "gateway_shutdown"
+	case audit.EndedPolicy:
+		status, kind = audit.StatusBlocked, "policy_"+string(c.decision.Action)
 	}
 	exact := false
-	if a != nil && a.info.ErrorType != "" {
+	if a != nil && ended != audit.EndedPolicy && a.info.ErrorType != "" {
 		kind, exact = a.info.ErrorType, true
 		if status == audit.StatusSuccess {
 			status = audit.StatusError

@@ -49,6 +49,8 @@ type Decision struct {
 // Policy decides what becomes of calls.
 type Policy interface {
 	Decide(ctx context.Context, c *Call) Decision
+	// Watch is what looks at the call's answer while it comes; nil when nothing is to.
+	Watch(c *Call) *Watch
 	// Ended tells of the tokens that a call took, as far as they are known.
 	Ended(c *Call, tokens int64)
 }
@@ -57,6 +59,8 @@ type Policy interface {
 type Rule struct {
 	Name   string
 	Action Action
+	// Response makes it a rule on what is answered, rather than on what is asked.
+	Response bool
 	// Message is for the person whose call it is; there is a default.
 	Message string
 	// Applications, Users, Departments and Models are lists of which one has to fit; * at the end of an
@@ -143,6 +147,9 @@ func (r *Rules) Decide(_ context.Context, c *Call) Decision {
 	var found *detect.Result
 	for i := range r.rules {
 		rule := &r.rules[i]
+		if rule.Response {
+			continue
+		}
 		if severity[rule.Action] <= severity[best.Action] && rule.Action != Allow || !rule.fits(c) {
 			continue
 		}
@@ -164,12 +171,18 @@ func (r *Rules) Decide(_ context.Context, c *Call) Decision {
 	if d, over := r.budget(c); over {
 		take(d)
 	}
-	if best.Action == Terminate && !best.Shadow {
-		if err := r.store.terminate(c.Session, best.Rule, r.now()); err != nil {
-			best.Reason += "; the session could not be terminated: " + err.Error()
-		}
-	}
+	r.terminate(c, &best)
 	return best
+}
+
+// terminate carries a decision out that ends the session.
+func (r *Rules) terminate(c *Call, d *Decision) {
+	if d.Action != Terminate || d.Shadow {
+		return
+	}
+	if err := r.store.terminate(c.Session, d.Rule, r.now()); err != nil {
+		d.Reason += "; the session could not be terminated: " + err.Error()
+	}
 }
 
 func (r *Rules) scan(c *Call) *detect.Result {
@@ -302,8 +315,11 @@ func (c *call) decide() *apiError {
 		Conversation: &c.conv,
 	}
 	c.decision = p.Decide(c.r.Context(), c.asked)
-	c.asked.Conversation = nil // what is kept of the call until its end holds no content
 	d := &c.decision
+	if d.Shadow || severity[d.Action] < severity[Block] {
+		c.watch = p.Watch(c.asked)
+	}
+	c.asked.Conversation = nil // what is kept of the call until its end holds no content
 	if d.Action == Flag || d.Shadow {
 		c.who.flags = append(c.who.flags, "policy."+d.Rule)
 	}

@@ -31,6 +31,8 @@ type RuleConfig struct {
 	Name string `mapstructure:"name"`
 	// Action is allow, flag, block or terminate.
 	Action string `mapstructure:"action"`
+	// On is request, a rule on what is asked, or response, one on what is answered; default request.
+	On string `mapstructure:"on"`
 	// Message is what the person sees whose call is blocked.
 	Message string `mapstructure:"message"`
 	// Applications, Users, Departments and Models of which one has to fit.
@@ -64,6 +66,12 @@ type TerminatedConfig struct {
 	Duration time.Duration `mapstructure:"duration"`
 }
 
+// Values of on.
+const (
+	onRequest  = "request"
+	onResponse = "response"
+)
+
 var actions = []string{string(gateway.Allow), string(gateway.Flag), string(gateway.Block), string(gateway.Terminate)}
 
 func (c *PolicyConfig) check() []error {
@@ -86,6 +94,18 @@ func (c *PolicyConfig) check() []error {
 		name(key, r.Name)
 		if !slices.Contains(actions, r.Action) {
 			bad(key+"::action", "must be one of %s, is %q", strings.Join(actions, ", "), r.Action)
+		}
+		switch r.On {
+		case "", onRequest:
+		case onResponse:
+			if r.Action == string(gateway.Allow) {
+				bad(key+"::action", "must be one of %s for a rule on responses", strings.Join(actions[1:], ", "))
+			}
+			if len(r.Flags) == 0 && r.Classification == "" {
+				bad(key+"::flags", "must be set, or classification, for a rule on responses")
+			}
+		default:
+			bad(key+"::on", "must be %s or %s, is %q", onRequest, onResponse, r.On)
 		}
 		if r.Classification != "" && audit.ClassificationLevel(r.Classification) == 0 {
 			bad(key+"::classification", "must be one of %s, is %q", strings.Join(audit.Classifications, ", "), r.Classification)
@@ -120,7 +140,7 @@ func (c *PolicyConfig) policy() (gateway.Policy, error) {
 	for _, r := range c.Rules {
 		content = content || len(r.Flags) > 0 || r.Classification != ""
 		set.Rules = append(set.Rules, gateway.Rule{
-			Name: r.Name, Action: gateway.Action(r.Action), Message: r.Message,
+			Name: r.Name, Action: gateway.Action(r.Action), Response: r.On == onResponse, Message: r.Message,
 			Applications: r.Applications, Users: r.Users, Departments: r.Departments, Models: r.Models,
 			Unverified: r.Unverified, Flags: r.Flags, Level: r.Classification,
 		})

@@ -20,15 +20,16 @@ import (
 
 // Operations of the entries about the trail itself.
 const (
-	opHoldAdd    = "hold.add"
-	opHoldRemove = "hold.remove"
-	opErase      = "subject.erase"
-	opExport     = "subject.export"
-	opPrune      = "prune"
+	opHoldAdd     = "hold.add"
+	opHoldRemove  = "hold.remove"
+	opErase       = "subject.erase"
+	opExport      = "subject.export"
+	opPrune       = "prune"
+	opSessionLift = "session.lift"
 )
 
 // adminLedger is the log of what was done to the trail: holds, erasures,
-// exports. It is a ledger of its own, because a ledger has one writer and the
+// exports, terminations that were lifted. It is a ledger of its own, because a ledger has one writer and the
 // collector is that of the calls'.
 type adminLedger struct {
 	log     *ledger.Log

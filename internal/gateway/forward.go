@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
@@ -295,7 +297,9 @@ func (c *call) end(ended string, a *answer) {
 			it.RequestID = a.info.RequestID
 		}
 		if c.asked != nil && it.PromptTokens != nil && it.CompletionTokens != nil {
-			c.g.set.Policy.Ended(c.asked, *it.PromptTokens+*it.CompletionTokens)
+			if err := c.g.set.Policy.Ended(c.asked, *it.PromptTokens+*it.CompletionTokens); err != nil {
+				c.g.set.Logger.Error("the tokens of a call are not counted", zap.String("event_id", c.id.String()), zap.Error(err))
+			}
 		}
 		it.Content.Output = a.output
 		it.Content.Normalize()

@@ -151,6 +151,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		if g.set.Policy != nil {
+			return g.set.Policy.Close()
+		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the outcomes of calls: %w", ctx.Err())

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/conversation"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
 	"github.com/claudeaudit/claudeaudit/internal/fakeclaude"
+	"github.com/claudeaudit/claudeaudit/internal/terminated"
 )
 
 // secret is a text that raises output.secret where it is answered.
@@ -38,9 +40,9 @@ func watchingBefore(t *testing.T, rule Rule, shadow bool, upstream func(http.Han
 	require.NoError(t, err)
 	return newHarnessBefore(t, fake, func(s *Settings) {
 		s.Upstreams[Bedrock] = s.Upstreams[Anthropic]
-		terminated, err := NewTerminated(dir, 1<<40)
+		sessions, err := terminated.Open(dir, time.Hour)
 		require.NoError(t, err)
-		s.Policy = NewRules(RulesSettings{Rules: []Rule{rule}, Engine: engine(t), Shadow: shadow, Terminated: terminated})
+		s.Policy = NewRules(RulesSettings{Rules: []Rule{rule}, Engine: engine(t), Shadow: shadow, Terminated: sessions})
 		s.Identity.SessionHeader = "X-Session-Id"
 	}, upstream(fake))
 }

@@ -60,10 +60,11 @@ func TestConfig(t *testing.T) {
 		"rule without a name":      {rule(map[string]any{"action": "block"}), "policy::rules[0]::name"},
 		"rule of another action":   {rule(map[string]any{"name": "n", "action": "shoot"}), "policy::rules[0]::action"},
 		"rule of another class":    {rule(map[string]any{"name": "n", "action": "block", "classification": "SECRET"}), "policy::rules[0]::classification"},
-		"termination nowhere":      {rule(map[string]any{"name": "n", "action": "terminate"}), "policy::terminated::directory"},
+		"termination nowhere":      {rule(map[string]any{"name": "n", "action": "terminate"}), "policy::directory"},
 		"rule on nothing known":    {rule(map[string]any{"name": "n", "action": "block", "on": "answer"}), "policy::rules[0]::on"},
 		"response that is allowed": {rule(map[string]any{"name": "n", "action": "allow", "on": "response", "flags": []any{"output.*"}}), "policy::rules[0]::action"},
 		"response without a find":  {rule(map[string]any{"name": "n", "action": "block", "on": "response"}), "policy::rules[0]::flags"},
+		"budget nowhere":           {map[string]any{"anonymous": "allow", "policy": map[string]any{"budgets": []any{map[string]any{"name": "n", "per": "user", "calls": 1}}}}, "policy::directory"},
 		"budget of nothing":        {map[string]any{"anonymous": "allow", "policy": map[string]any{"budgets": []any{map[string]any{"name": "n", "per": "user"}}}}, "policy::budgets[0]"},
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorContains(t, load(t, tc.settings), tc.want) })

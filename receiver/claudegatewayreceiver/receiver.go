@@ -65,7 +65,7 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return err
 	}
-	policy, err := r.cfg.Policy.policy()
+	policy, err := r.cfg.Policy.policy(r.set.ID.String())
 	if err != nil {
 		return fmt.Errorf("policy::%w", err)
 	}

@@ -33,6 +33,8 @@ type call struct {
 	path  string // raw, as it goes upstream
 	start time.Time
 	who   identity
+	// unauthenticated says that the server's authenticator refused it.
+	unauthenticated bool
 	// detail says what was refused.
 	detail string
 

@@ -225,7 +225,7 @@ func (g *Gateway) Unauthenticated(w http.ResponseWriter, r *http.Request) {
 	g.callsOpen.Add(1)
 	defer g.callsOpen.Done()
 	path, _ := rawPath(r)
-	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}}
+	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}, unauthenticated: true}
 	_ = c.identify() // it is refused, whoever it is
 	c.refuse(errAnonymous)
 }

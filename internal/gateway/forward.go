@@ -43,6 +43,7 @@ func (c *call) forward() {
 
 	req, err := c.upstreamRequest(ctx)
 	if err != nil {
+		g.set.Logger.Error("a call can't be forwarded", zap.String("event_id", c.id.String()), zap.Error(err))
 		c.failed(nil)
 		return
 	}

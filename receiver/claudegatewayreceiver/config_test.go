@@ -47,6 +47,7 @@ func TestConfig(t *testing.T) {
 		"no upstream":              {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"anthropic": map[string]any{"endpoint": ""}}}, "upstreams: must have an endpoint"},
 		"upstream with a user":     {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"foundry": map[string]any{"endpoint": "https://a:b@c"}}}, "upstreams::foundry::endpoint"},
 		"half of a key for AWS":    {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"bedrock": map[string]any{"access_key_id": "a", "region": "r"}}}, "upstreams::bedrock::secret_access_key"},
+		"two tokens for Vertex":    {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"vertex": map[string]any{"endpoint": "https://h", "bearer_token": "t", "default_credentials": true}}}, "upstreams::vertex::bearer_token"},
 		"write timeout":            {map[string]any{"anonymous": "allow", "write_timeout": "30s"}, "write_timeout: must be 0"},
 		"decompression":            {map[string]any{"anonymous": "allow", "compression_algorithms": []any{"gzip"}}, "compression_algorithms: must be empty"},
 		"client_gone":              {map[string]any{"anonymous": "allow", "client_gone": "shrug"}, "client_gone: must be cancel or drain"},

@@ -57,6 +57,11 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 				return fmt.Errorf("upstreams::bedrock: %w", err)
 			}
 		}
+		if u.surface == gateway.Vertex {
+			if u.set.Tokens, err = r.cfg.Upstreams.Vertex.tokens(ctx); err != nil {
+				return fmt.Errorf("upstreams::vertex: %w", err)
+			}
+		}
 		if upstreams[u.surface], err = gateway.NewUpstream(u.set); err != nil {
 			return fmt.Errorf("upstreams::%s::endpoint: %w", u.surface, err)
 		}

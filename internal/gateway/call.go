@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/claudeaudit/claudeaudit/internal/anthropic"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
@@ -61,6 +62,7 @@ type call struct {
 	passed    int64
 	requestID string
 	firstByte time.Time
+	span      trace.Span // nil where calls have none
 }
 
 // serve records the call, forwards it and records how it ended.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/zap"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
@@ -41,6 +42,7 @@ func (c *call) forward() {
 	timer := time.AfterFunc(g.set.Limits.HeaderTimeout, func() { cancel(errUpstreamTimeout) })
 	defer timer.Stop()
 
+	ctx = c.startSpan(ctx)
 	req, err := c.upstreamRequest(ctx)
 	if err != nil {
 		g.set.Logger.Error("a call can't be forwarded", zap.String("event_id", c.id.String()), zap.Error(err))
@@ -77,6 +79,9 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 	req.Header.Del("Expect") // the body is here already
 	req.Header.Del("Content-Length")
 	c.who.strip(req.Header)
+	if c.span != nil {
+		traceContext.Inject(ctx, propagation.HeaderCarrier(req.Header))
+	}
 	if _, ok := req.Header["User-Agent"]; !ok {
 		req.Header["User-Agent"] = []string{""} // or the transport would name itself
 	}
@@ -136,6 +141,7 @@ func (c *call) failed(cause error) {
 	e.write(c.w, c.op.surface, c.id.String())
 	c.status = e.status
 	it := c.outcome(audit.StatusError, ended, kind)
+	c.endSpan(it)
 	c.g.set.Metrics.Closed(c.op.surface, ended)
 	c.g.outcome(c, it)
 }
@@ -306,6 +312,7 @@ func (c *call) end(ended string, a *answer) {
 		it.Content.Normalize()
 		it.ResponseCompleteness, it.Unparsed = a.completeness, a.unparsed
 	}
+	c.endSpan(it)
 	c.g.set.Metrics.Closed(c.op.surface, ended)
 	c.g.outcome(c, it)
 }

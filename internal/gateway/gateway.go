@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
@@ -42,7 +43,9 @@ type Settings struct {
 	PublicURL string
 	// Drain says that an answer is read to its end when its client has gone,
 	// rather than cancelled.
-	Drain   bool
+	Drain bool
+	// Tracer makes a span of each call, whose context goes upstream in place of the client's; nil makes none.
+	Tracer  trace.Tracer
 	Logger  *zap.Logger
 	Metrics Metrics
 	// Report is told when records can't be made any more, and with nil when they can again.

@@ -29,6 +29,8 @@ import (
 type Config struct {
 	// Server is the HTTP server that clients are pointed at: endpoint, tls, auth.
 	Server confighttp.ServerConfig `mapstructure:",squash"`
+	// Tracing makes a span of each call, in the collector's own telemetry, whose context goes upstream; default false.
+	Tracing bool `mapstructure:"tracing"`
 	// Upstreams says where Claude is served. What has no endpoint is refused.
 	Upstreams UpstreamsConfig `mapstructure:"upstreams"`
 	// Anonymous says what becomes of calls of which it isn't known who makes them: refuse or allow.

@@ -191,7 +191,7 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 		if ahead {
 			// Before the client can know the id.
 			obs.write(p)
-			if _, whole := obs.(*jsonObserver); !whole || last {
+			if last || !whole(obs) {
 				var id string
 				if id, settled = obs.id(); id != "" {
 					g.answering(c, id)

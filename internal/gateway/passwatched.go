@@ -178,8 +178,7 @@ func (c *call) lookAtRest(look *lookedAt, held []byte) {
 		}
 		return
 	}
-	look.whole.id() // reads it
-	a := look.whole.read
+	a := look.whole.answer()
 	if len(a.output) == 0 {
 		c.watch.Text(string(look.whole.buf)) // whatever it is
 		return

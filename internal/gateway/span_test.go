@@ -42,7 +42,7 @@ func TestSpans(t *testing.T) {
 		got := attribute.NewSet(span.Attributes...)
 		value := func(key attribute.Key) string {
 			v, _ := got.Value(key)
-			return v.Emit()
+			return v.String()
 		}
 		require.Equal(t, "anthropic", value("gen_ai.provider.name"))
 		require.Equal(t, failed, value("error.type"))

@@ -124,6 +124,7 @@ func (s *Stream) completion(v jcs.Value) {
 	}
 	if piece := v.Get("completion").Str(); piece != "" {
 		s.FirstDelta = true
+		s.say(piece)
 		if len(s.blocks) == 0 {
 			s.blocks = append(s.blocks, &block{})
 		}

@@ -62,7 +62,7 @@ func watched(obs observer, w *Watch) (lookedAt, bool) {
 // pieces don't wait.
 func (c *call) passWatched(ctx context.Context, cancel context.CancelCauseFunc, timer *time.Timer, resp *http.Response) {
 	g, w := c.g, c.watch
-	obs := newObserver(&c.op, resp, g.set.Limits.ResponseBytes)
+	obs := newObserver(c, resp, g.set.Limits.ResponseBytes)
 	look, ok := watched(obs, w)
 	if !ok {
 		w.unreadable("it is of no form that is known, or compressed")

@@ -248,7 +248,7 @@ func (c *call) decide() *apiError {
 	}
 	c.decision = p.Decide(c.r.Context(), c.asked)
 	d := &c.decision
-	if d.Shadow || severity[d.Action] < severity[Block] {
+	if answers := c.op.proto == protoMessages || c.op.proto == protoConverse || c.op.proto == protoComplete; answers && (d.Shadow || severity[d.Action] < severity[Block]) {
 		c.watch = p.Watch(c.asked)
 	}
 	c.asked.Conversation = nil // what is kept of the call until its end holds no content

@@ -240,7 +240,7 @@ func streamText(t *testing.T, body string, frames bool) string {
 			op.proto = protoConverse
 		}
 	}
-	o := newObserver(&op, resp, 1<<20)
+	o := newObserver(&call{op: op}, resp, 1<<20)
 	o.write([]byte(body))
 	a := o.close(true)
 	var text strings.Builder

@@ -183,13 +183,19 @@ func (c *collector) entries() map[string]int {
 // eachLine calls fn with every line of the ledger.
 func (c *collector) eachLine(fn func(line []byte)) {
 	c.t.Helper()
-	reader, err := ledger.OpenReader(filepath.Join(c.data, "ledger"))
-	require.NoError(c.t, err)
-	defer func() { require.NoError(c.t, reader.Close()) }()
+	eachLineOf(c.t, filepath.Join(c.data, "ledger"), fn)
+}
+
+// eachLineOf calls fn with every line of a ledger.
+func eachLineOf(t *testing.T, dir string, fn func(line []byte)) {
+	t.Helper()
+	reader, err := ledger.OpenReader(dir)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, reader.Close()) }()
 	streams, err := reader.Streams()
-	require.NoError(c.t, err)
+	require.NoError(t, err)
 	for _, stream := range streams {
-		require.NoError(c.t, reader.Entries(c.t.Context(), stream, 0, func(_ uint64, line []byte) error {
+		require.NoError(t, reader.Entries(t.Context(), stream, 0, func(_ uint64, line []byte) error {
 			fn(line)
 			return nil
 		}))

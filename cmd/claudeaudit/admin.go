@@ -20,16 +20,17 @@ import (
 
 // Operations of the entries about the trail itself.
 const (
-	opHoldAdd    = "hold.add"
-	opHoldApply  = "hold.apply"
-	opHoldRemove = "hold.remove"
-	opErase      = "subject.erase"
-	opExport     = "subject.export"
-	opPrune      = "prune"
+	opHoldAdd     = "hold.add"
+	opHoldApply   = "hold.apply"
+	opHoldRemove  = "hold.remove"
+	opErase       = "subject.erase"
+	opExport      = "subject.export"
+	opPrune       = "prune"
+	opSessionLift = "session.lift"
 )
 
 // adminLedger is the log of what was done to the trail: holds, erasures,
-// exports. It is a ledger of its own, because a ledger has one writer and the
+// exports, terminations that were lifted. It is a ledger of its own, because a ledger has one writer and the
 // collector is that of the calls'.
 type adminLedger struct {
 	log     *ledger.Log

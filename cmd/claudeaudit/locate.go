@@ -61,6 +61,7 @@ type places struct {
 	subject string // store of the subjects' keys: an address
 	admin   string // data folder of the ledger of holds and erasures
 	witness []string
+	policy  string // folder of what policies of the gateway remember, "" where there are several gateways
 	// retentionDays of the index, 0 keeps records.
 	retentionDays int
 }
@@ -92,7 +93,7 @@ func placesBeside(ledger, index string) places {
 	data := filepath.Dir(filepath.Clean(ledger))
 	return places{
 		ledger: ledger, index: index, keys: filepath.Join(data, "keys"), subject: filepath.Join(data, "subject-keys"), admin: filepath.Join(data, "admin"),
-		witness: []string{filepath.Join(data, "witness", "checkpoints")},
+		witness: []string{filepath.Join(data, "witness", "checkpoints")}, policy: filepath.Join(data, "policy"),
 	}
 }
 
@@ -106,6 +107,13 @@ type ledgerConfig struct {
 	Witness struct {
 		Files []string `mapstructure:"files"`
 	} `mapstructure:"witness"`
+}
+
+// gatewayConfig are the keys of the claude_gateway that tell places.
+type gatewayConfig struct {
+	Policy struct {
+		Directory string `mapstructure:"directory"`
+	} `mapstructure:"policy"`
 }
 
 type sqliteConfig struct {
@@ -142,21 +150,26 @@ func placesOfConfig(ctx context.Context, file string, elastic bool) (places, err
 		return places{}, err
 	}
 	lc := ledgerConfig{Directory: filepath.Join(defaultData, "ledger")}
-	hasLedger, err := readExporter(conf, "audit_ledger", &lc)
+	hasLedger, err := readComponent(conf, "exporters", "audit_ledger", &lc)
 	if err != nil {
 		return places{}, err
 	}
 	sc := sqliteConfig{Path: filepath.Join(defaultData, "index", "audit.db"), Ledger: lc.Directory}
-	hasIndex, err := readExporter(conf, "audit_sqlite", &sc)
+	hasIndex, err := readComponent(conf, "exporters", "audit_sqlite", &sc)
 	if err != nil {
 		return places{}, err
 	}
 	ec := elasticConfig{Client: esclient.Default(), Ledger: lc.Directory}
 	ec.Client.ClientConfig.Endpoint = "http://127.0.0.1:9200"
 	ec.Index.Prefix, ec.Index.ManageTemplate = elasticsearch.DefaultPrefix, true
-	hasElastic, err := readExporter(conf, "audit_elasticsearch", &ec)
+	hasElastic, err := readComponent(conf, "exporters", "audit_elasticsearch", &ec)
 	if err != nil {
 		return places{}, err
+	}
+	var gc gatewayConfig
+	_, gatewayErr := readComponent(conf, "receivers", "claude_gateway", &gc)
+	if gatewayErr != nil && !errors.Is(gatewayErr, errSeveral) {
+		return places{}, gatewayErr
 	}
 	switch {
 	case !hasLedger && !hasIndex && !hasElastic:
@@ -177,6 +190,11 @@ func placesOfConfig(ctx context.Context, file string, elastic bool) (places, err
 	}
 	if len(lc.Witness.Files) > 0 {
 		p.witness = lc.Witness.Files
+	}
+	if gatewayErr != nil {
+		p.policy = ""
+	} else if gc.Policy.Directory != "" {
+		p.policy = gc.Policy.Directory
 	}
 	p.retentionDays = sc.RetentionDays
 	if hasElastic && (elastic || !hasIndex) {
@@ -199,14 +217,16 @@ func databaseFile(path string) string {
 	return path
 }
 
-// readExporter reads the configuration of the exporter of a type into cfg.
-func readExporter(conf *confmap.Conf, kind string, cfg any) (bool, error) {
-	exporters, err := conf.Sub("exporters")
+var errSeveral = errors.New("it has several")
+
+// readComponent reads the configuration of the one component of a type, of a class such as exporters, into cfg.
+func readComponent(conf *confmap.Conf, class, kind string, cfg any) (bool, error) {
+	components, err := conf.Sub(class)
 	if err != nil {
-		return false, fmt.Errorf("exporters: %w", err)
+		return false, fmt.Errorf("%s: %w", class, err)
 	}
 	var ids []string
-	for key := range exporters.ToStringMap() {
+	for key := range components.ToStringMap() {
 		var id component.ID
 		if err := id.UnmarshalText([]byte(key)); err == nil && id.Type().String() == kind {
 			ids = append(ids, key)
@@ -218,14 +238,14 @@ func readExporter(conf *confmap.Conf, kind string, cfg any) (bool, error) {
 		return false, nil
 	case 1:
 	default:
-		return false, fmt.Errorf("it has several %s exporters (%s): name the data folder with --data", kind, strings.Join(ids, ", "))
+		return false, fmt.Errorf("%w %s %s (%s): name the data folder with --data", errSeveral, kind, class, strings.Join(ids, ", "))
 	}
-	sub, err := exporters.Sub(ids[0])
+	sub, err := components.Sub(ids[0])
 	if err != nil {
-		return false, fmt.Errorf("exporters::%s: %w", ids[0], err)
+		return false, fmt.Errorf("%s::%s: %w", class, ids[0], err)
 	}
 	if err := sub.Unmarshal(cfg, confmap.WithIgnoreUnused()); err != nil {
-		return false, fmt.Errorf("exporters::%s: %w", ids[0], err)
+		return false, fmt.Errorf("%s::%s: %w", class, ids[0], err)
 	}
 	return true, nil
 }

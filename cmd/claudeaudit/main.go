@@ -96,7 +96,7 @@ something failed and there is no answer.`,
 	})
 	a.where.flags(root)
 	root.AddCommand(
-		a.newSearch(), a.newShow(), a.newVerify(), a.newProve(), a.newRetention(), a.newWitness(), a.newHold(), a.newSubject(), a.newExport(), a.newPrune(), a.newHash(), a.newKeygen(), a.newReindex(),
+		a.newSearch(), a.newShow(), a.newVerify(), a.newProve(), a.newRetention(), a.newWitness(), a.newHold(), a.newSubject(), a.newSession(), a.newExport(), a.newPrune(), a.newHash(), a.newKeygen(), a.newReindex(),
 		a.newClassify(), a.newRules(),
 	)
 	return root

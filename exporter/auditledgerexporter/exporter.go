@@ -46,6 +46,8 @@ type ledgerExporter struct {
 	statusMu sync.Mutex
 	refusing error // why entries are refused
 	unsealed error // why nothing can be sealed
+	low      error // what there is little left of
+	lowRoom  atomic.Bool
 }
 
 func newExporter(cfg *Config, set component.TelemetrySettings) (*ledgerExporter, error) {
@@ -289,6 +291,7 @@ func (e *ledgerExporter) append(ctx context.Context, entries []ledger.Entry) err
 	_, err := e.log.Append(ctx, entries)
 	if err == nil {
 		e.report(nil)
+		e.room(e.log.Room())
 		if e.noting.Load() {
 			if err := e.flushNotes(ctx); err != nil {
 				e.set.Logger.Warn("what the store says of itself is not in the ledger yet", zap.Error(err))
@@ -322,6 +325,26 @@ func (e *ledgerExporter) report(err error) {
 	}
 }
 
+// room shows, once each way, that entries will be refused before long unless something is done.
+func (e *ledgerExporter) room(err error) {
+	if e.lowRoom.Load() == (err != nil) {
+		return
+	}
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	if e.lowRoom.Load() == (err != nil) {
+		return
+	}
+	e.lowRoom.Store(err != nil)
+	e.low = err
+	if err != nil {
+		e.set.Logger.Error("ledger is running out of room; entries are still taken", zap.Error(err))
+	} else {
+		e.set.Logger.Info("ledger has room again")
+	}
+	e.showStatus()
+}
+
 // sealing shows the same of whether what is on disk gets into the store and to
 // the witnesses.
 func (e *ledgerExporter) sealing(err error) {
@@ -338,7 +361,7 @@ func (e *ledgerExporter) sealing(err error) {
 
 // showStatus is called with statusMu.
 func (e *ledgerExporter) showStatus() {
-	if err := errors.Join(e.refusing, e.unsealed); err != nil {
+	if err := errors.Join(e.refusing, e.unsealed, e.low); err != nil {
 		componentstatus.ReportStatus(e.host, componentstatus.NewRecoverableErrorEvent(err))
 		return
 	}

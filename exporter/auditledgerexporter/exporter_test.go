@@ -426,12 +426,15 @@ func TestFullSpool(t *testing.T) {
 	require.Len(t, read(t, cfg), taken)
 
 	require.Error(t, logs.ConsumeLogs(t.Context(), logsOf(observation(200, 1))))
-	require.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, h.statuses(), "said once")
-	require.ErrorIs(t, h.events[0].Err(), ledger.ErrFull)
+	// That there is little room is said while entries are still taken, that there is none then; each once.
+	require.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError, componentstatus.StatusRecoverableError}, h.statuses())
+	require.ErrorContains(t, h.events[0].Err(), "the spool is nearly full")
+	require.NotErrorIs(t, h.events[0].Err(), ledger.ErrFull)
+	require.ErrorIs(t, h.events[1].Err(), ledger.ErrFull)
 	metadatatest.AssertEqualLedgerRefused(t, tel, []metricdata.DataPoint[int64]{{Value: 2}}, metricdatatest.IgnoreTimestamp(), metricdatatest.IgnoreExemplars())
 
 	require.NoError(t, traces.ConsumeTraces(t.Context(), ptrace.NewTraces()), "nothing to append is no recovery")
-	require.Len(t, h.statuses(), 1)
+	require.Len(t, h.statuses(), 2)
 }
 
 func TestRoomAgain(t *testing.T) {
@@ -455,10 +458,11 @@ func TestRoomAgain(t *testing.T) {
 		}
 	}
 	require.ErrorIs(t, err, ledger.ErrFull)
-	// First that nothing can be sealed, then that therefore nothing more is taken.
-	require.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError, componentstatus.StatusRecoverableError}, h.statuses())
-	require.NotErrorIs(t, h.events[0].Err(), ledger.ErrFull)
-	require.ErrorIs(t, h.events[1].Err(), ledger.ErrFull)
+	// First that nothing can be sealed, then that therefore there is little room, then that nothing more is taken.
+	bad := componentstatus.StatusRecoverableError
+	require.Equal(t, []componentstatus.Status{bad, bad, bad}, h.statuses())
+	require.NotErrorIs(t, h.events[1].Err(), ledger.ErrFull)
+	require.ErrorIs(t, h.events[2].Err(), ledger.ErrFull)
 
 	require.NoError(t, os.Remove(store))
 	require.NoError(t, os.Rename(away, store))
@@ -467,7 +471,7 @@ func TestRoomAgain(t *testing.T) {
 	}, 30*time.Second, 20*time.Millisecond)
 	require.Eventually(t, func() bool {
 		s := h.statuses()
-		return s[len(s)-1] == componentstatus.StatusOK
+		return traces.ConsumeTraces(t.Context(), tracesOf(observation(250, 1))) == nil && s[len(s)-1] == componentstatus.StatusOK
 	}, 10*time.Second, 10*time.Millisecond, "in order again when both are")
 	require.Len(t, read(t, cfg), taken+1, "nothing acknowledged is lost")
 }

@@ -13,6 +13,8 @@ import (
 type ConverseStream struct {
 	// MaxBytes bounds the content that is kept. Zero means no bound.
 	MaxBytes int
+	// Text is as that of Stream.
+	Text func(string)
 
 	blocks     []*converseBlock
 	size       int
@@ -43,6 +45,7 @@ func (s *ConverseStream) Event(kind string, payload []byte) {
 	v, err := jcs.Parse(string(payload), jcs.DefaultLimits)
 	if err != nil {
 		s.Unreadable++
+		s.say(string(payload))
 		return
 	}
 	switch kind {
@@ -50,6 +53,7 @@ func (s *ConverseStream) Event(kind string, payload []byte) {
 		s.Started = true
 	case "contentBlockStart":
 		s.FirstDelta = true
+		s.say("\n" + string(payload) + "\n")
 		for key, start := range v.Get("start").Members() {
 			if b := s.block(v); b != nil {
 				b.kind, b.start = key, start
@@ -57,13 +61,23 @@ func (s *ConverseStream) Event(kind string, payload []byte) {
 		}
 	case "contentBlockDelta":
 		s.FirstDelta = true
-		s.delta(v)
+		s.delta(v, payload)
 	case "messageStop":
 		s.Stopped = true
 		s.stopReason = v.Get("stopReason").Str()
 	case "metadata":
 		_, info := ReadConverseResponse(v)
 		s.usage = info.Usage
+	case "contentBlockStop":
+		s.say("\n")
+	default:
+		s.say(string(payload))
+	}
+}
+
+func (s *ConverseStream) say(text string) {
+	if s.Text != nil && text != "" {
+		s.Text(text)
 	}
 }
 
@@ -84,9 +98,10 @@ func (s *ConverseStream) block(v jcs.Value) *converseBlock {
 	return b
 }
 
-func (s *ConverseStream) delta(v jcs.Value) {
+func (s *ConverseStream) delta(v jcs.Value, payload []byte) {
 	b := s.block(v)
 	if b == nil {
+		s.say(string(payload))
 		return
 	}
 	for key, d := range v.Get("delta").Members() {
@@ -102,8 +117,10 @@ func (s *ConverseStream) delta(v jcs.Value) {
 				b.redacted += r.Str()
 			}
 		default:
+			s.say(string(payload))
 			b.otherwise = d
 		}
+		s.say(text)
 		if b.kind == "" {
 			b.kind = key
 		}

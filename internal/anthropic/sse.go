@@ -23,7 +23,11 @@ type SSE struct {
 	name    string
 	hasData bool
 	cr      bool // the last byte was a CR, so that an LF belongs to it
+	pending int
 }
+
+// Pending is how many of the bytes written are of an event that has no end yet.
+func (s *SSE) Pending() int { return s.pending }
 
 // Write takes the next bytes. It fails when an event is too large, and is of no
 // use after that.
@@ -32,12 +36,16 @@ func (s *SSE) Write(p []byte) error {
 		if s.cr {
 			s.cr = false
 			if p[0] == '\n' {
+				if s.pending > 0 {
+					s.pending++
+				}
 				p = p[1:]
 				continue
 			}
 		}
 		i := bytes.IndexAny(p, "\r\n")
 		if i < 0 {
+			s.pending += len(p)
 			s.line = append(s.line, p...)
 			if len(s.line)+len(s.data) > s.MaxEvent {
 				return ErrEventTooLarge
@@ -50,6 +58,7 @@ func (s *SSE) Write(p []byte) error {
 			line = s.line
 		}
 		s.cr = p[i] == '\r'
+		s.pending += i + 1
 		p = p[i+1:]
 		if len(line)+len(s.data) > s.MaxEvent {
 			return ErrEventTooLarge
@@ -65,7 +74,7 @@ func (s *SSE) take(line []byte) {
 		if s.hasData {
 			s.Event(s.name, s.data)
 		}
-		s.name, s.data, s.hasData = "", s.data[:0], false
+		s.name, s.data, s.hasData, s.pending = "", s.data[:0], false, 0
 		return
 	}
 	field, value, _ := bytes.Cut(line, []byte(":"))

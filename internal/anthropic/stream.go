@@ -14,6 +14,9 @@ import (
 type Stream struct {
 	// MaxBytes bounds the content that is kept. Zero means no bound.
 	MaxBytes int
+	// Text, where it is set, is told the content as it comes, kept or not: texts and arguments as they are,
+	// in pieces, each block's on a line of its own, and whatever else there is as JSON.
+	Text func(string)
 
 	message jcs.Value // of message_start
 	usage   Usage
@@ -49,6 +52,7 @@ func (s *Stream) Event(data []byte) {
 	v, err := jcs.Parse(string(data), jcs.DefaultLimits)
 	if err != nil {
 		s.Unreadable++
+		s.say(string(data))
 		return
 	}
 	switch v.Get("type").Str() {
@@ -61,13 +65,14 @@ func (s *Stream) Event(data []byte) {
 		}
 	case "content_block_start":
 		s.FirstDelta = true
+		s.sayStart(v.Get("content_block"), data)
 		index, _ := v.Get("index").Int()
 		if len(s.blocks) < maxBlocks && s.take(len(data)) {
 			s.blocks = append(s.blocks, &block{index: index, start: v.Get("content_block")})
 		}
 	case "content_block_delta":
 		s.FirstDelta = true
-		s.delta(v)
+		s.delta(v, data)
 	case "message_delta":
 		if reason := v.Get("delta").Get("stop_reason").Str(); reason != "" {
 			s.stopReason = reason
@@ -84,6 +89,31 @@ func (s *Stream) Event(data []byte) {
 			s.errorType = "api_error"
 		}
 		s.requestID = v.Get("request_id").Str()
+	case "content_block_stop", "ping":
+	default:
+		s.say(string(data))
+	}
+}
+
+func (s *Stream) say(text string) {
+	if s.Text != nil && text != "" {
+		s.Text(text)
+	}
+}
+
+// sayStart tells what a block begins with.
+func (s *Stream) sayStart(block jcs.Value, data []byte) {
+	if s.Text == nil {
+		return
+	}
+	s.say("\n")
+	switch block.Get("type").Str() {
+	case "text":
+		s.say(block.Get("text").Str())
+	case "thinking":
+		s.say(block.Get("thinking").Str())
+	default:
+		s.say(string(data) + "\n")
 	}
 }
 
@@ -94,6 +124,7 @@ func (s *Stream) completion(v jcs.Value) {
 	}
 	if piece := v.Get("completion").Str(); piece != "" {
 		s.FirstDelta = true
+		s.say(piece)
 		if len(s.blocks) == 0 {
 			s.blocks = append(s.blocks, &block{})
 		}
@@ -119,19 +150,8 @@ func (s *Stream) take(n int) bool {
 	return true
 }
 
-func (s *Stream) delta(v jcs.Value) {
-	index, _ := v.Get("index").Int()
-	i := slices.IndexFunc(s.blocks, func(b *block) bool { return b.index == index })
-	if i < 0 {
-		// A delta without its block is kept as a text block would be.
-		if len(s.blocks) >= maxBlocks {
-			s.Truncated = true
-			return
-		}
-		s.blocks = append(s.blocks, &block{index: index})
-		i = len(s.blocks) - 1
-	}
-	b, d := s.blocks[i], v.Get("delta")
+func (s *Stream) delta(v jcs.Value, data []byte) {
+	b, d := s.blockOf(v), v.Get("delta")
 	var text string
 	switch d.Get("type").Str() {
 	case "text_delta":
@@ -142,17 +162,37 @@ func (s *Stream) delta(v jcs.Value) {
 		text = d.Get("partial_json").Str()
 	case "compaction_delta":
 		text = d.Get("content").Str()
-	case "signature_delta", "citations_delta":
-		return // what is left of a block holds neither
+	case "signature_delta":
+		return // what is left of a block holds none
+	case "citations_delta":
+		s.say(string(data))
+		return // as above
 	default:
-		if len(b.more) < maxBlocks && s.take(len(d.Get("type").Str())+64) {
+		s.say(string(data))
+		if b != nil && len(b.more) < maxBlocks && s.take(len(d.Get("type").Str())+64) {
 			b.more = append(b.more, d)
 		}
 		return
 	}
-	if s.take(len(text)) {
+	s.say(text)
+	if b != nil && s.take(len(text)) {
 		b.text.WriteString(text)
 	}
+}
+
+// blockOf is the block of a delta, nil when there are too many. A delta without its block is kept as a text block's
+// would be.
+func (s *Stream) blockOf(v jcs.Value) *block {
+	index, _ := v.Get("index").Int()
+	if i := slices.IndexFunc(s.blocks, func(b *block) bool { return b.index == index }); i >= 0 {
+		return s.blocks[i]
+	}
+	if len(s.blocks) >= maxBlocks {
+		s.Truncated = true
+		return nil
+	}
+	s.blocks = append(s.blocks, &block{index: index})
+	return s.blocks[len(s.blocks)-1]
 }
 
 // addUsage takes counts that are told; they are cumulative, so that a later one replaces

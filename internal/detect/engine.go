@@ -71,6 +71,8 @@ type Scope struct {
 type Options struct {
 	// Spans asks for positions. Texts from the cache are scanned again.
 	Spans bool
+	// Once says that these texts won't come again: they aren't remembered.
+	Once bool
 }
 
 // Confidence is how sure a rule is.
@@ -417,7 +419,7 @@ func (e *Engine) Scan(segs []Segment, sc Scope, opt Options) Result {
 
 // part is what one text holds.
 func (e *Engine) part(seg Segment, opt Options) *partResult {
-	if len(seg.Text) < minCached || e.cache == nil || opt.Spans {
+	if len(seg.Text) < minCached || e.cache == nil || opt.Spans || opt.Once {
 		return e.scanText(seg)
 	}
 	key := e.cache.key(seg)

@@ -27,35 +27,26 @@ const (
 // leaks says whether output segments repeat what system segments say. Its time
 // and memory are linear in both.
 func leaks(segs []Segment) bool {
-	system, output := 0, 0
+	output := 0
 	for i := range segs {
-		switch segs[i].Origin {
-		case System:
-			system += len(segs[i].Text)
-		case Output:
+		if segs[i].Origin == Output {
 			output += len(segs[i].Text)
 		}
 	}
-	if system < leakMin || output < leakMin {
+	if output < leakMin {
 		return false
 	}
-	known := shingleSets.Get().(*shingleSet)
-	defer known.free()
+	l := Leak{known: shingleSets.Get().(*shingleSet)}
+	defer l.known.free()
 	left := maxLeak
 	for i := range segs {
-		if segs[i].Origin == System && left > 0 {
-			text := segs[i].Text[:min(len(segs[i].Text), left)]
-			left -= len(text)
-			w := words{text: text}
-			for w.shingle() {
-				known.hashes = append(known.hashes, w.sum)
-			}
+		if segs[i].Origin == System {
+			left = l.learn(segs[i].Text, left)
 		}
 	}
-	if len(known.hashes) == 0 {
+	if !l.ready() {
 		return false
 	}
-	known.build()
 	total := 0
 	left = maxLeak
 	for i := range segs {
@@ -64,22 +55,75 @@ func leaks(segs []Segment) bool {
 		}
 		text := segs[i].Text[:min(len(segs[i].Text), left)]
 		left -= len(text)
-		run, reach := 0, -1 // the stretch in a row that is known, and its end
-		w := words{text: text}
-		for w.shingle() {
-			if !known.has(w.sum) {
-				continue
-			}
-			if start := w.start(); start > reach {
-				run = start
-				total += w.end - start
-			} else {
-				total += w.end - reach
-			}
-			reach = w.end
-			if reach-run >= leakBytes || system <= 4*leakBytes && float64(total) >= leakShare*float64(system) {
-				return true
-			}
+		if l.in(text, &total) {
+			return true
+		}
+	}
+	return false
+}
+
+// Leak knows a system prompt by its stretches, to find them in what comes of an answer.
+type Leak struct {
+	system int // bytes
+	known  *shingleSet
+}
+
+// NewLeak knows up to max bytes of a system prompt. It is nil for one that is too short to tell.
+func NewLeak(system []string, max int) *Leak {
+	l := &Leak{known: new(shingleSet)}
+	for _, text := range system {
+		max = l.learn(text, max)
+	}
+	if !l.ready() {
+		return nil
+	}
+	l.known.hashes = nil
+	return l
+}
+
+// learn takes a text of the system prompt, up to left bytes of it, and says how many are left then.
+func (l *Leak) learn(text string, left int) int {
+	l.system += len(text)
+	text = text[:min(len(text), max(left, 0))]
+	w := words{text: text}
+	for w.shingle() {
+		l.known.hashes = append(l.known.hashes, w.sum)
+	}
+	return left - len(text)
+}
+
+// ready makes what was learned ready to be found; false when it is too little.
+func (l *Leak) ready() bool {
+	if l.system < leakMin || len(l.known.hashes) == 0 {
+		return false
+	}
+	l.known.build()
+	return true
+}
+
+// In tells whether a piece of an answer repeats enough of the system prompt by itself.
+func (l *Leak) In(text string) bool {
+	total := 0
+	return l != nil && l.in(text, &total)
+}
+
+// in adds what the text repeats to the total, until it is enough.
+func (l *Leak) in(text string, total *int) bool {
+	run, reach := 0, -1 // the stretch in a row that is known, and its end
+	w := words{text: text}
+	for w.shingle() {
+		if !l.known.has(w.sum) {
+			continue
+		}
+		if start := w.start(); start > reach {
+			run = start
+			*total += w.end - start
+		} else {
+			*total += w.end - reach
+		}
+		reach = w.end
+		if reach-run >= leakBytes || l.system <= 4*leakBytes && float64(*total) >= leakShare*float64(l.system) {
+			return true
 		}
 	}
 	return false

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/claudeaudit/claudeaudit/internal/anthropic"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
@@ -33,6 +34,8 @@ type call struct {
 	path  string // raw, as it goes upstream
 	start time.Time
 	who   identity
+	// unauthenticated says that the server's authenticator refused it.
+	unauthenticated bool
 	// detail says what was refused.
 	detail string
 
@@ -51,12 +54,15 @@ type call struct {
 	// asked is what the policy was asked about; nil when there is none.
 	asked    *Call
 	decision Decision
+	// watch looks at the answer; nil when no rule is about it.
+	watch *Watch
 
 	// What became of it.
 	status    int
 	passed    int64
 	requestID string
 	firstByte time.Time
+	span      trace.Span // nil where calls have none
 }
 
 // serve records the call, forwards it and records how it ended.

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+	"go.uber.org/zap"
+
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
@@ -39,8 +42,10 @@ func (c *call) forward() {
 	timer := time.AfterFunc(g.set.Limits.HeaderTimeout, func() { cancel(errUpstreamTimeout) })
 	defer timer.Stop()
 
+	ctx = c.startSpan(ctx)
 	req, err := c.upstreamRequest(ctx)
 	if err != nil {
+		g.set.Logger.Error("a call can't be forwarded", zap.String("event_id", c.id.String()), zap.Error(err))
 		c.failed(nil)
 		return
 	}
@@ -74,6 +79,9 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 	req.Header.Del("Expect") // the body is here already
 	req.Header.Del("Content-Length")
 	c.who.strip(req.Header)
+	if c.span != nil {
+		traceContext.Inject(ctx, propagation.HeaderCarrier(req.Header))
+	}
 	if _, ok := req.Header["User-Agent"]; !ok {
 		req.Header["User-Agent"] = []string{""} // or the transport would name itself
 	}
@@ -85,8 +93,9 @@ func (c *call) upstreamRequest(ctx context.Context) (*http.Request, error) {
 			req.Header[strings.ToLower(name)] = v
 		}
 	}
-	if c.op.proto == protoBatch || c.op.proto == protoBatchObject {
-		req.Header.Set("Accept-Encoding", "identity") // its results_url is rewritten
+	if c.watch != nil || c.op.proto == protoBatch || c.op.proto == protoBatchObject {
+		// What is compressed can't be looked at piece by piece, and a batch's results_url is rewritten.
+		req.Header["Accept-Encoding"] = []string{"identity"}
 	}
 	if len(c.body) > 0 {
 		body := c.body
@@ -132,6 +141,7 @@ func (c *call) failed(cause error) {
 	e.write(c.w, c.op.surface, c.id.String())
 	c.status = e.status
 	it := c.outcome(audit.StatusError, ended, kind)
+	c.endSpan(it)
 	c.g.set.Metrics.Closed(c.op.surface, ended)
 	c.g.outcome(c, it)
 }
@@ -141,6 +151,10 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 	g := c.g
 	c.status = resp.StatusCode
 	c.requestID = firstHeader(resp.Header, "Request-Id", "X-Amzn-Requestid")
+	if c.watch != nil && resp.StatusCode < 300 {
+		c.passWatched(ctx, cancel, timer, resp)
+		return
+	}
 	header := c.w.Header()
 	endToEnd(header, resp.Header)
 	if _, ok := header["Content-Type"]; !ok {
@@ -177,7 +191,7 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 		if ahead {
 			// Before the client can know the id.
 			obs.write(p)
-			if _, whole := obs.(*jsonObserver); !whole || last {
+			if last || !whole(obs) {
 				var id string
 				if id, settled = obs.id(); id != "" {
 					g.answering(c, id)
@@ -208,7 +222,11 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 			break
 		}
 	}
-	eof := errors.Is(err, io.EOF)
+	c.passedOn(ctx, resp, obs, errors.Is(err, io.EOF), gone)
+}
+
+// passedOn records how an answer ended, and lets the client see that.
+func (c *call) passedOn(ctx context.Context, resp *http.Response, obs observer, eof, gone bool) {
 	gone = gone || !eof && c.r.Context().Err() != nil
 	a := obs.close(eof)
 	cause := context.Cause(ctx)
@@ -227,13 +245,13 @@ func (c *call) pass(ctx context.Context, cancel context.CancelCauseFunc, timer *
 	}
 	if eof {
 		for name, values := range resp.Trailer {
-			header[name] = values
+			c.w.Header()[name] = values
 		}
 	}
 	c.end(ended, &a)
 	if !eof {
-		_ = rc.Flush()              // what there is of it, before the connection ends
-		panic(http.ErrAbortHandler) // the client is to see that there was no end
+		_ = http.NewResponseController(c.w).Flush() // what there is of it, before the connection ends
+		panic(http.ErrAbortHandler)                 // the client is to see that there was no end
 	}
 }
 
@@ -258,9 +276,11 @@ func (c *call) end(ended string, a *answer) {
 		status, kind = audit.StatusError, "upstream_timeout"
 	case audit.EndedShutdown:
 		status, kind = audit.StatusInterrupted, "gateway_shutdown"
+	case audit.EndedPolicy:
+		status, kind = audit.StatusBlocked, "policy_"+string(c.decision.Action)
 	}
 	exact := false
-	if a != nil && a.info.ErrorType != "" {
+	if a != nil && ended != audit.EndedPolicy && a.info.ErrorType != "" {
 		kind, exact = a.info.ErrorType, true
 		if status == audit.StatusSuccess {
 			status = audit.StatusError
@@ -284,12 +304,15 @@ func (c *call) end(ended string, a *answer) {
 			it.RequestID = a.info.RequestID
 		}
 		if c.asked != nil && it.PromptTokens != nil && it.CompletionTokens != nil {
-			c.g.set.Policy.Ended(c.asked, *it.PromptTokens+*it.CompletionTokens)
+			if err := c.g.set.Policy.Ended(c.asked, *it.PromptTokens+*it.CompletionTokens); err != nil {
+				c.g.set.Logger.Error("the tokens of a call are not counted", zap.String("event_id", c.id.String()), zap.Error(err))
+			}
 		}
 		it.Content.Output = a.output
 		it.Content.Normalize()
 		it.ResponseCompleteness, it.Unparsed = a.completeness, a.unparsed
 	}
+	c.endSpan(it)
 	c.g.set.Metrics.Closed(c.op.surface, ended)
 	c.g.outcome(c, it)
 }

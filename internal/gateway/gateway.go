@@ -16,10 +16,9 @@ import (
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
-
-	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
 
 // Settings make a Gateway.
@@ -42,7 +41,9 @@ type Settings struct {
 	PublicURL string
 	// Drain says that an answer is read to its end when its client has gone,
 	// rather than cancelled.
-	Drain   bool
+	Drain bool
+	// Tracer makes a span of each call, whose context goes upstream in place of the client's; nil makes none.
+	Tracer  trace.Tracer
 	Logger  *zap.Logger
 	Metrics Metrics
 	// Report is told when records can't be made any more, and with nil when they can again.
@@ -97,8 +98,8 @@ type Gateway struct {
 
 	// outcomes are the calls whose outcome is being recorded.
 	outcomes  sync.WaitGroup
-	ended     chan *genai.Interaction // outcomes that wait to be recorded
-	recorders chan struct{}           // those that record them
+	ended     chan ended    // outcomes that wait to be recorded
+	recorders chan struct{} // those that record them
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	aborted   context.Context // ends when calls may go on no longer
@@ -120,7 +121,7 @@ func New(set Settings) *Gateway {
 	g := &Gateway{
 		set:      set,
 		buffered: semaphore.NewWeighted(set.Limits.BufferedBytes),
-		ended:    make(chan *genai.Interaction, set.Limits.PendingOutcomes), recorders: make(chan struct{}, recorders),
+		ended:    make(chan ended, set.Limits.PendingOutcomes), recorders: make(chan struct{}, recorders),
 		stopping: make(chan struct{}),
 		aborted:  aborted, abort: abort,
 		batches: map[string]*Batch{},
@@ -151,6 +152,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		if g.set.Policy != nil {
+			return g.set.Policy.Close()
+		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the outcomes of calls: %w", ctx.Err())
@@ -222,7 +226,7 @@ func (g *Gateway) Unauthenticated(w http.ResponseWriter, r *http.Request) {
 	g.callsOpen.Add(1)
 	defer g.callsOpen.Done()
 	path, _ := rawPath(r)
-	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}}
+	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}, unauthenticated: true}
 	_ = c.identify() // it is refused, whoever it is
 	c.refuse(errAnonymous)
 }

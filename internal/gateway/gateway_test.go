@@ -1,17 +1,24 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -187,6 +194,105 @@ func outputText(it *genai.Interaction) string {
 		}
 	}
 	return b.String()
+}
+
+// What is compressed is decoded as far as it has come, whatever the pieces are.
+func TestDecoderKeepsUp(t *testing.T) {
+	const first, second = `{"type":"message","id":"msg_1",`, `"content":[{"type":"text","text":"one"}]}`
+	type flusher interface {
+		io.WriteCloser
+		Flush() error
+	}
+	for encoding, compress := range map[string]func(io.Writer) flusher{
+		"gzip":    func(w io.Writer) flusher { return gzip.NewWriter(w) },
+		"deflate": func(w io.Writer) flusher { return zlib.NewWriter(w) },
+		"br":      func(w io.Writer) flusher { return brotli.NewWriter(w) },
+		"zstd": func(w io.Writer) flusher {
+			z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+			require.NoError(t, err)
+			return z
+		},
+	} {
+		for _, piece := range []int{1, 7, 1 << 10} {
+			inner := &jsonObserver{proto: protoMessages, max: 1 << 10}
+			o := newDecoder(encoding, inner)
+			var wire bytes.Buffer
+			w := compress(&wire)
+			pass := func() {
+				for wire.Len() > 0 {
+					o.write(wire.Next(piece))
+				}
+			}
+			_, err := io.WriteString(w, first)
+			require.NoError(t, err)
+			require.NoError(t, w.Flush())
+			pass()
+			require.Equal(t, first, string(inner.buf), "%s, pieces of %d", encoding, piece)
+			_, err = io.WriteString(w, second)
+			require.NoError(t, err)
+			require.NoError(t, w.Close())
+			pass()
+			id, _ := o.id()
+			require.Equal(t, "msg_1", id, "%s, pieces of %d", encoding, piece)
+			a := o.close(true)
+			require.True(t, a.whole)
+			require.Equal(t, "one", a.output[0].Parts[0].Text())
+		}
+	}
+	// Several members, and then none.
+	var wire bytes.Buffer
+	for _, text := range []string{first, second} {
+		w := gzip.NewWriter(&wire)
+		_, err := io.WriteString(w, text)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+	}
+	o := newDecoder("gzip", &jsonObserver{proto: protoMessages, max: 1 << 10})
+	o.write(wire.Bytes())
+	require.Equal(t, "one", o.close(true).output[0].Parts[0].Text())
+	for _, encoding := range []string{"gzip", "deflate", "br", "zstd", "lzma"} {
+		o := newDecoder(encoding, &jsonObserver{proto: protoMessages, max: 1 << 10})
+		o.write([]byte("this is not compressed at all"))
+		o.write([]byte("and nor is this"))
+		require.Empty(t, o.close(true).output, encoding)
+	}
+}
+
+// The id of an answer is told before the client can know it, also of one that is compressed: telemetry that names it finds
+// the call.
+func TestIDsAreToldAhead(t *testing.T) {
+	for name, prompt := range map[string]string{"plain": "[[fake: text='one two']]", "compressed": "[[fake: gzip text='one two']]"} {
+		for kind, extra := range map[string]string{"stream": `,"stream":true`, "whole": ""} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				fake, err := fakeclaude.New(fakeclaude.Config{})
+				require.NoError(t, err)
+				// With a length, as the API has it where it doesn't stream.
+				h := newHarnessBefore(t, fake, nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if extra != "" {
+						fake.ServeHTTP(w, r)
+						return
+					}
+					rec := httptest.NewRecorder()
+					fake.ServeHTTP(rec, r)
+					maps.Copy(w.Header(), rec.Header())
+					w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+					_, _ = w.Write(rec.Body.Bytes())
+				}))
+				resp, err := h.client.Do(h.request(t, http.MethodPost, "/v1/messages", message(prompt, extra), "Accept-Encoding", "gzip"))
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				require.Equal(t, name == "compressed", resp.Header.Get("Content-Encoding") == "gzip")
+				_, err = io.ReadAll(resp.Body)
+				require.NoError(t, err)
+				told := ""
+				for _, it := range h.sink.events(eventAnswering) { // now: the outcome may not be recorded yet
+					told += it.ResponseID
+				}
+				require.NotEmpty(t, told)
+				require.Equal(t, told, h.sink.ended(t, 1)[0].ResponseID)
+			})
+		}
+	}
 }
 
 // Every way a call can end has its own status, and says how much was answered.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
@@ -106,13 +107,26 @@ func (o *jsonObserver) write(p []byte) {
 
 func (o *jsonObserver) content() bool { return len(o.buf) > 0 }
 
-// id parses what there is. It is asked when the body is whole.
+// id parses what there is. It is asked when the body is whole, as far as one can tell: of one that is compressed the last bytes
+// may be missing.
 func (o *jsonObserver) id() (string, bool) {
+	if o.read == nil {
+		a := o.parse()
+		if !a.whole {
+			return "", true
+		}
+		o.read = &a
+	}
+	return o.read.info.ID, true
+}
+
+// answer is what the body says, when it is at its end.
+func (o *jsonObserver) answer() *answer {
 	if o.read == nil {
 		a := o.parse()
 		o.read = &a
 	}
-	return o.read.info.ID, true
+	return o.read
 }
 
 func (o *jsonObserver) parse() answer {
@@ -159,8 +173,7 @@ func (o *jsonObserver) close(eof bool) answer {
 		}
 		return a
 	}
-	o.id()
-	return *o.read
+	return *o.answer()
 }
 
 // streamObserver reads server-sent events.
@@ -330,10 +343,10 @@ func streamed(any, whole, truncated, broken bool) genai.Completeness {
 }
 
 // decoder gives an observer the plain bytes of a compressed body. It decodes in a goroutine
-// of its own, which keeps up with what is passed on.
+// of its own, one piece after the other: between them the inner observer is at rest.
 type decoder struct {
 	inner observer
-	pipe  *io.PipeWriter
+	feed  feed
 	done  chan struct{}
 	dead  bool
 	// What passed, as it came: evidence of what can't be decoded.
@@ -342,15 +355,38 @@ type decoder struct {
 	err  error // why it can't; the goroutine's until done
 }
 
+// feed hands pieces to the goroutine that decodes, and tells when it has made of one what it can.
+type feed struct {
+	more chan []byte
+	idle chan struct{}
+	rest []byte
+	end  bool
+}
+
+func (f *feed) Read(p []byte) (int, error) {
+	for len(f.rest) == 0 {
+		if f.end {
+			return 0, io.EOF
+		}
+		f.idle <- struct{}{}
+		rest, ok := <-f.more
+		f.rest, f.end = rest, !ok
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
 // maxDecoded bounds what a compressed answer may be decoded to, in bytes.
 const maxDecoded = 256 << 20
 
 func newDecoder(encoding string, inner observer) observer {
-	r, w := io.Pipe()
-	d := &decoder{inner: inner, pipe: w, done: make(chan struct{}), sum: sha256.New()}
+	d := &decoder{
+		inner: inner, feed: feed{more: make(chan []byte), idle: make(chan struct{})}, done: make(chan struct{}), sum: sha256.New(),
+	}
 	go func() {
 		defer close(d.done)
-		plain, err := decompress(encoding, r)
+		plain, err := decompress(encoding, &d.feed)
 		if err == nil {
 			buf := make([]byte, 16<<10)
 			for total := 0; err == nil && total < maxDecoded; {
@@ -363,15 +399,30 @@ func newDecoder(encoding string, inner observer) observer {
 		if !errors.Is(err, io.EOF) {
 			d.err = err
 		}
-		_ = r.CloseWithError(io.ErrClosedPipe) // what follows is of no use
 	}()
+	d.rest()
 	return d
+}
+
+// rest waits until the goroutine wants more, or has ended.
+func (d *decoder) rest() {
+	select {
+	case <-d.feed.idle:
+	case <-d.done:
+		d.dead = true
+	}
 }
 
 func decompress(encoding string, r io.Reader) (io.Reader, error) {
 	switch encoding {
 	case "gzip", "x-gzip":
-		return gzip.NewReader(r)
+		in := bufio.NewReader(r)
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		z.Multistream(false)
+		return &gzipMembers{in, z}, nil
 	case "zstd":
 		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(64<<20))
 	case "br":
@@ -391,22 +442,47 @@ func decompress(encoding string, r io.Reader) (io.Reader, error) {
 	return nil, http.ErrNotSupported
 }
 
-func (d *decoder) write(p []byte) {
-	d.size += len(p)
-	d.sum.Write(p)
-	if !d.dead {
-		_, err := d.pipe.Write(p)
-		d.dead = err != nil
+// gzipMembers reads one member after the other. A reader of several at once holds the end of one back until it has seen whether there is
+// another.
+type gzipMembers struct {
+	in *bufio.Reader
+	z  *gzip.Reader
+}
+
+func (g *gzipMembers) Read(p []byte) (int, error) {
+	for {
+		n, err := g.z.Read(p)
+		if n > 0 && errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if n > 0 || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if err := g.z.Reset(g.in); err != nil {
+			return 0, err
+		}
+		g.z.Multistream(false)
 	}
 }
 
-// id isn't told before the end: what the goroutine has read is its own until then.
-func (d *decoder) id() (string, bool) { return "", true }
+func (d *decoder) write(p []byte) {
+	d.size += len(p)
+	d.sum.Write(p)
+	if !d.dead && len(p) > 0 {
+		d.feed.more <- p // it waits for that
+		d.rest()
+	}
+}
 
-func (d *decoder) content() bool { return false }
+func (d *decoder) id() (string, bool) {
+	id, settled := d.inner.id()
+	return id, settled || d.dead
+}
+
+func (d *decoder) content() bool { return d.inner.content() }
 
 func (d *decoder) close(eof bool) answer {
-	_ = d.pipe.Close() // never fails
+	close(d.feed.more)
 	<-d.done
 	a := d.inner.close(eof)
 	if eof && d.err != nil && d.size > 0 {
@@ -419,6 +495,15 @@ func (d *decoder) close(eof bool) answer {
 		}
 	}
 	return a
+}
+
+// whole tells whether an observer can read nothing before all of the body is there.
+func whole(o observer) bool {
+	if d, ok := o.(*decoder); ok {
+		o = d.inner
+	}
+	_, ok := o.(*jsonObserver)
+	return ok
 }
 
 // text is b as a string that shares its memory; b must not change any more.

@@ -11,6 +11,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/conversation"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
+	"github.com/claudeaudit/claudeaudit/internal/terminated"
 )
 
 // Action is what becomes of a call, the mildest first.
@@ -49,14 +50,20 @@ type Decision struct {
 // Policy decides what becomes of calls.
 type Policy interface {
 	Decide(ctx context.Context, c *Call) Decision
+	// Watch is what looks at the call's answer while it comes; nil when nothing is to.
+	Watch(c *Call) *Watch
 	// Ended tells of the tokens that a call took, as far as they are known.
-	Ended(c *Call, tokens int64)
+	Ended(c *Call, tokens int64) error
+	// Close is called when there are no more calls.
+	Close() error
 }
 
 // Rule applies to calls that fit all of its conditions; an empty condition fits every call.
 type Rule struct {
 	Name   string
 	Action Action
+	// Response makes it a rule on what is answered, rather than on what is asked.
+	Response bool
 	// Message is for the person whose call it is; there is a default.
 	Message string
 	// Applications, Users, Departments and Models are lists of which one has to fit; * at the end of an
@@ -71,13 +78,6 @@ type Rule struct {
 	Level string
 }
 
-// Budget bounds what each user or application may use in a day, by UTC.
-type Budget struct {
-	Name          string
-	Per           string // user or application
-	Calls, Tokens int64  // 0 is no bound
-}
-
 // Rules are a Policy.
 type Rules struct {
 	rules   []Rule
@@ -85,19 +85,10 @@ type Rules struct {
 	shadow  bool
 	engine  *detect.Engine // nil where no rule looks at content
 	texts   sync.Pool
-	store   *Terminated
+	store   *terminated.Store
+	usage   *Usage
 	now     func() time.Time
-
-	mu   sync.Mutex
-	day  string
-	used map[string]used // by budget and whose it is
 }
-
-type used struct{ calls, tokens int64 }
-
-// maxBudgets bounds how many users and applications are counted a day. Those beyond it are
-// refused where there is a budget: who can't be counted can't be bounded.
-const maxBudgets = 1 << 20
 
 // RulesSettings make Rules.
 type RulesSettings struct {
@@ -108,8 +99,10 @@ type RulesSettings struct {
 	// Engine finds what rules ask for; needed when one has flags or a level.
 	Engine *detect.Engine
 	// Terminated keeps the sessions that were terminated; needed when a rule terminates.
-	Terminated *Terminated
-	Now        func() time.Time
+	Terminated *terminated.Store
+	// Usage counts for the budgets; default in memory.
+	Usage *Usage
+	Now   func() time.Time
 }
 
 // NewRules makes a Policy of rules.
@@ -117,17 +110,22 @@ func NewRules(set RulesSettings) *Rules {
 	if set.Now == nil {
 		set.Now = time.Now
 	}
+	if set.Usage == nil {
+		set.Usage = NewUsage()
+	}
 	r := &Rules{
-		rules: set.Rules, budgets: set.Budgets, shadow: set.Shadow, engine: set.Engine, store: set.Terminated, now: set.Now,
-		used: map[string]used{},
+		rules: set.Rules, budgets: set.Budgets, shadow: set.Shadow, engine: set.Engine, store: set.Terminated, usage: set.Usage, now: set.Now,
 	}
 	r.texts.New = func() any { return new(detect.Texts) }
 	return r
 }
 
+// Close makes what was counted durable.
+func (r *Rules) Close() error { return r.usage.Close() }
+
 // Decide takes the severest of what applies.
 func (r *Rules) Decide(_ context.Context, c *Call) Decision {
-	if until, rule := r.store.terminated(c.Session, r.now()); !until.IsZero() {
+	if until, rule := r.store.Until(c.Session, r.now()); !until.IsZero() {
 		return Decision{
 			Action: Block, Rule: rule, Reason: "the session was terminated until " + until.UTC().Format(time.RFC3339),
 			Message: "this session was ended by a policy of your organization", Shadow: r.shadow,
@@ -143,6 +141,9 @@ func (r *Rules) Decide(_ context.Context, c *Call) Decision {
 	var found *detect.Result
 	for i := range r.rules {
 		rule := &r.rules[i]
+		if rule.Response {
+			continue
+		}
 		if severity[rule.Action] <= severity[best.Action] && rule.Action != Allow || !rule.fits(c) {
 			continue
 		}
@@ -164,12 +165,18 @@ func (r *Rules) Decide(_ context.Context, c *Call) Decision {
 	if d, over := r.budget(c); over {
 		take(d)
 	}
-	if best.Action == Terminate && !best.Shadow {
-		if err := r.store.terminate(c.Session, best.Rule, r.now()); err != nil {
-			best.Reason += "; the session could not be terminated: " + err.Error()
-		}
-	}
+	r.terminate(c, &best)
 	return best
+}
+
+// terminate carries a decision out that ends the session.
+func (r *Rules) terminate(c *Call, d *Decision) {
+	if d.Action != Terminate || d.Shadow {
+		return
+	}
+	if err := r.store.Terminate(c.Session, d.Rule, r.now()); err != nil {
+		d.Reason += "; the session could not be terminated: " + err.Error()
+	}
 }
 
 func (r *Rules) scan(c *Call) *detect.Result {
@@ -228,68 +235,6 @@ func anyFits(patterns []string, s string) bool {
 	})
 }
 
-func whose(b *Budget, c *Call) string {
-	if b.Per == "user" {
-		return c.User
-	}
-	return c.Application
-}
-
-// today is the counters of this day. The caller holds the lock.
-func (r *Rules) today() map[string]used {
-	if day := r.now().UTC().Format(time.DateOnly); day != r.day {
-		r.day, r.used = day, map[string]used{}
-	}
-	return r.used
-}
-
-// budget counts the call, unless a budget is used up.
-func (r *Rules) budget(c *Call) (Decision, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := r.today()
-	for i := range r.budgets {
-		b := &r.budgets[i]
-		who := whose(b, c)
-		if who == "" {
-			continue
-		}
-		n, counted := u[b.Name+"\x00"+who]
-		if b.Calls > 0 && n.calls >= b.Calls || b.Tokens > 0 && n.tokens >= b.Tokens || !counted && len(u) >= maxBudgets {
-			return Decision{
-				Action: Block, Rule: b.Name, Reason: "the " + b.Per + "'s budget of the day is used up",
-				Message: "the budget " + b.Name + " of the day is used up", Shadow: r.shadow,
-			}, true
-		}
-	}
-	for i := range r.budgets {
-		b := &r.budgets[i]
-		if who := whose(b, c); who != "" {
-			n := u[b.Name+"\x00"+who]
-			n.calls++
-			u[b.Name+"\x00"+who] = n
-		}
-	}
-	return Decision{}, false
-}
-
-// Ended adds the tokens of a call to its budgets.
-func (r *Rules) Ended(c *Call, tokens int64) {
-	if len(r.budgets) == 0 || tokens == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := r.today()
-	for i := range r.budgets {
-		if who := whose(&r.budgets[i], c); who != "" {
-			n := u[r.budgets[i].Name+"\x00"+who]
-			n.tokens += tokens
-			u[r.budgets[i].Name+"\x00"+who] = n
-		}
-	}
-}
-
 // decide asks the policy, and answers with an error where the call is not to be forwarded.
 func (c *call) decide() *apiError {
 	p := c.g.set.Policy
@@ -302,8 +247,11 @@ func (c *call) decide() *apiError {
 		Conversation: &c.conv,
 	}
 	c.decision = p.Decide(c.r.Context(), c.asked)
-	c.asked.Conversation = nil // what is kept of the call until its end holds no content
 	d := &c.decision
+	if answers := c.op.proto == protoMessages || c.op.proto == protoConverse || c.op.proto == protoComplete; answers && (d.Shadow || severity[d.Action] < severity[Block]) {
+		c.watch = p.Watch(c.asked)
+	}
+	c.asked.Conversation = nil // what is kept of the call until its end holds no content
 	if d.Action == Flag || d.Shadow {
 		c.who.flags = append(c.who.flags, "policy."+d.Rule)
 	}

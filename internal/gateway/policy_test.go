@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
+	"github.com/claudeaudit/claudeaudit/internal/terminated"
 )
 
 const (
@@ -88,12 +89,12 @@ func TestTerminatedSession(t *testing.T) {
 	now := time.Now()
 	start := func() *harness {
 		return newHarness(t, func(s *Settings) {
-			terminated, err := NewTerminated(dir, time.Hour)
+			sessions, err := terminated.Open(dir, time.Hour)
 			require.NoError(t, err)
 			s.Identity.SessionHeader = "X-Session-Id"
 			s.Policy = NewRules(RulesSettings{
 				Rules:  []Rule{{Name: "attacks", Action: Terminate, Flags: []string{"prompt_injection*", "injection*"}}},
-				Engine: engine(t), Terminated: terminated, Now: func() time.Time { return now },
+				Engine: engine(t), Terminated: sessions, Now: func() time.Time { return now },
 			})
 		})
 	}

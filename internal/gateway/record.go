@@ -69,6 +69,12 @@ func (g *Gateway) answering(c *call, responseID string) {
 	}
 }
 
+// ended is a call that ended, and the requests of the batch that it didn't make.
+type ended struct {
+	it    *genai.Interaction
+	items []*genai.Interaction
+}
+
 const (
 	// recorders are how many outcomes, or groups of them, are recorded at a time.
 	recorders = 4
@@ -82,21 +88,21 @@ const (
 func (g *Gateway) outcome(c *call, it *genai.Interaction) {
 	g.outcomes.Add(1)
 	ctx := context.WithoutCancel(c.r.Context())
-	if items := c.itemOutcomes(it); len(items) > 0 {
-		// A batch that was not made: so many that its client waits for them.
-		defer g.outcomes.Done()
-		for some := range slices.Chunk(items, tellAtOnce) {
-			g.recordOutcome(ctx, some...)
-		}
-		g.recordOutcome(ctx, it)
-		return
-	}
+	e := ended{it, c.itemOutcomes(it)}
 	select {
-	case g.ended <- it:
+	case g.ended <- e:
 		g.record()
 	default:
 		defer g.outcomes.Done() // as many as may be wait already: now the client waits too
+		g.recordItems(ctx, e.items)
 		g.recordOutcome(ctx, it)
+	}
+}
+
+// recordItems records the endings of a batch's requests.
+func (g *Gateway) recordItems(ctx context.Context, items []*genai.Interaction) {
+	for some := range slices.Chunk(items, tellAtOnce) {
+		g.recordOutcome(ctx, some...)
 	}
 }
 
@@ -113,8 +119,10 @@ func (g *Gateway) record() {
 			group = group[:0]
 			for more := true; more && len(group) < recordAtOnce; {
 				select {
-				case it := <-g.ended:
-					group = append(group, it)
+				case e := <-g.ended:
+					group = append(group, e.it)
+					// Before the end of the batch they are of.
+					g.recordItems(context.Background(), e.items)
 				default:
 					more = false
 				}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"golang.org/x/oauth2"
 )
 
 // Upstream is where a surface is served.
@@ -30,6 +31,8 @@ type UpstreamSettings struct {
 	APIKey string
 	// BearerToken is sent in place of the client's credential, as Authorization: Bearer.
 	BearerToken string
+	// Tokens gives what is sent in place of the client's credential, as Authorization: Bearer.
+	Tokens oauth2.TokenSource
 	// Sign signs requests in place of the client, with AWS's Signature Version 4.
 	Sign *AWSSigner
 	// MaxConnections at a time; 0 is no bound.
@@ -73,6 +76,16 @@ func NewUpstream(set UpstreamSettings) (*Upstream, error) {
 		u.credential = func(r *http.Request, _ string) error {
 			withoutCredential(r.Header)
 			r.Header["Authorization"] = []string{"Bearer " + set.BearerToken}
+			return nil
+		}
+	case set.Tokens != nil:
+		u.credential = func(r *http.Request, _ string) error {
+			token, err := set.Tokens.Token()
+			if err != nil {
+				return fmt.Errorf("retrieve the token for the API: %w", err)
+			}
+			withoutCredential(r.Header)
+			r.Header["Authorization"] = []string{"Bearer " + token.AccessToken}
 			return nil
 		}
 	case set.Sign != nil:

@@ -22,6 +22,9 @@ import (
 type Identity struct {
 	// RefuseAnonymous refuses calls of which it isn't known who makes them.
 	RefuseAnonymous bool
+	// Authenticated says that the server lets nobody in who hasn't shown something: who has, but
+	// isn't named, is somebody all the same.
+	Authenticated bool
 	// Keys are the credentials that are known, by their SHA-256.
 	Keys map[[sha256.Size]byte]Key
 	// Tokens checks the JWT in TokenHeader.
@@ -99,6 +102,7 @@ func (c *call) identify() *apiError {
 			w.Address = addr.String()
 		}
 	}
+	var bad *apiError
 	// The surest first; a later one only fills what is missing.
 	if auth := client.FromContext(r.Context()).Auth; auth != nil {
 		for _, name := range []string{"subject", "username"} {
@@ -115,7 +119,7 @@ func (c *call) identify() *apiError {
 			}
 			claims, err := by.Tokens(r.Context(), token)
 			if err != nil {
-				return errBadToken
+				bad, claims = errBadToken, Claims{} // what else is known of the caller is recorded all the same
 			}
 			w.verified(claims.User, audit.AssuranceVerified)
 			w.Department = claims.Department
@@ -142,9 +146,6 @@ func (c *call) identify() *apiError {
 			w.verified(h.Get(by.ProxyUserHeader), audit.AssuranceGateway)
 		}
 	}
-	if by.UserHeader != "" {
-		w.asserted(h.Get(by.UserHeader), rankHeader)
-	}
 	if by.ApplicationHeader != "" && w.Application == "" {
 		w.Application = h.Get(by.ApplicationHeader)
 	}
@@ -155,10 +156,17 @@ func (c *call) identify() *apiError {
 		w.setSession(h.Get(by.SessionHeader), rankHeader)
 	}
 	w.setSession(h.Get("X-Claude-Code-Session-Id"), rankHeader+1)
-	if by.RefuseAnonymous && !w.known {
-		return errAnonymous
+	if by.Authenticated && !w.known && !c.unauthenticated {
+		w.known = true
+		w.assurance = audit.AssuranceGateway
 	}
-	return nil
+	if by.UserHeader != "" {
+		w.asserted(h.Get(by.UserHeader), rankHeader)
+	}
+	if bad == nil && by.RefuseAnonymous && !w.known {
+		bad = errAnonymous
+	}
+	return bad
 }
 
 // verified takes a user that was shown to be who calls.

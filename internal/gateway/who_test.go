@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/fakeclaude"
@@ -170,6 +171,41 @@ func TestUpstreamKey(t *testing.T) {
 	require.NoError(t, err)
 	h.sink.ended(t, 1)
 	require.Equal(t, "x-api-key:"+fakeDigest("the-provider's"), h.fake.Records()[0].Auth)
+}
+
+// The gateway's token is asked for with each call: it may be another by then. A call that has none is not forwarded.
+func TestUpstreamTokens(t *testing.T) {
+	h := newHarness(t, nil)
+	tokens := &tokenList{tokens: []string{"first", "second"}}
+	own, err := NewUpstream(UpstreamSettings{Endpoint: h.gateway.set.Upstreams[Anthropic].base.String(), Tokens: tokens})
+	require.NoError(t, err)
+	h.gateway.set.Upstreams[Anthropic] = own
+	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusBadGateway} {
+		resp, _, err := h.do(t, http.MethodPost, "/v1/messages", message("hi", ""), "X-Api-Key", "", "Authorization", "Bearer mine")
+		require.NoError(t, err)
+		require.Equal(t, want, resp.StatusCode)
+		h.sink.ended(t, i+1)
+	}
+	var auth []string
+	for _, r := range h.fake.Records() {
+		if r.Kind == "request" {
+			auth = append(auth, r.Auth)
+		}
+	}
+	require.Equal(t, []string{"bearer:" + fakeDigest("first"), "bearer:" + fakeDigest("second")}, auth)
+	require.Equal(t, "upstream_unreachable", h.sink.ended(t, 3)[2].ErrorType)
+}
+
+// tokenList gives one token after the other.
+type tokenList struct{ tokens []string }
+
+func (l *tokenList) Token() (*oauth2.Token, error) {
+	if len(l.tokens) == 0 {
+		return nil, errors.New("no more")
+	}
+	token := &oauth2.Token{AccessToken: l.tokens[0]}
+	l.tokens = l.tokens[1:]
+	return token, nil
 }
 
 func fakeDigest(secret string) string { return fakeclaude.Short(secret) }

@@ -390,7 +390,9 @@ func (l *Log) enqueue(ctx context.Context, entries []Entry) (*batch, AppendResul
 		if l.closed {
 			return nil, AppendResult{}, ErrClosed
 		}
-		if held := l.spool + int64(len(l.cur.buf)); held >= l.opts.MaxSpoolBytes {
+		held := l.spool + int64(len(l.cur.buf))
+		l.stat.lowSpool.Store(held >= l.opts.MaxSpoolBytes/10*9)
+		if held >= l.opts.MaxSpoolBytes {
 			l.stat.refused.Add(1)
 			return nil, AppendResult{}, fmt.Errorf("%w: %d bytes wait for the store, the bound is %d", ErrFull, held, l.opts.MaxSpoolBytes)
 		}
@@ -705,7 +707,9 @@ func (l *Log) write(b *batch) error {
 	if err != nil {
 		return l.refuse(err)
 	}
-	if floor := min(l.opts.MinFreeBytes, total/10); free-int64(len(b.buf)) < floor {
+	floor := min(l.opts.MinFreeBytes, total/10)
+	l.stat.lowDisk.Store(free-int64(len(b.buf)) < 2*floor)
+	if free-int64(len(b.buf)) < floor {
 		l.stat.refused.Add(uint64(b.calls))
 		l.failed("check free space", ErrFull)
 		return fmt.Errorf("%w: %d bytes are free on the disk, %d have to stay free", ErrFull, free, floor)

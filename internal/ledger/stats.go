@@ -44,6 +44,7 @@ type stats struct {
 	entries, bytes, batches, maxBatch, duplicates, refused                   atomic.Uint64
 	writeErrors, syncErrors, signErrors, storeErrors, witnessErrors, rescued atomic.Uint64
 	syncNanos, torn                                                          atomic.Int64
+	lowSpool, lowDisk                                                        atomic.Bool
 
 	mu     sync.Mutex
 	errors map[string]failure
@@ -53,6 +54,18 @@ type failure struct {
 	text   string
 	at     time.Time
 	logged time.Time
+}
+
+// Room says, with an error, that there is little of it left: nine tenths of the spool are used, or on the disk is less than twice of
+// what has to stay free. Entries are still taken. It tells what the last append saw.
+func (l *Log) Room() error {
+	switch {
+	case l.stat.lowDisk.Load():
+		return errors.New("the disk is nearly full: less than twice of what has to stay free is left")
+	case l.stat.lowSpool.Load():
+		return errors.New("the spool is nearly full: nine tenths are waiting for the store")
+	}
+	return nil
 }
 
 func (s *stats) wrote(b *batch, took time.Duration) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -18,6 +19,8 @@ import (
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/confmap"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
 
 	"github.com/claudeaudit/claudeaudit/internal/gateway"
 )
@@ -26,6 +29,8 @@ import (
 type Config struct {
 	// Server is the HTTP server that clients are pointed at: endpoint, tls, auth.
 	Server confighttp.ServerConfig `mapstructure:",squash"`
+	// Tracing makes a span of each call, in the collector's own telemetry, whose context goes upstream; default false.
+	Tracing bool `mapstructure:"tracing"`
 	// Upstreams says where Claude is served. What has no endpoint is refused.
 	Upstreams UpstreamsConfig `mapstructure:"upstreams"`
 	// Anonymous says what becomes of calls of which it isn't known who makes them: refuse or allow.
@@ -86,6 +91,9 @@ type VertexConfig struct {
 	Endpoint string `mapstructure:"endpoint"`
 	// BearerToken is sent in place of the client's credential.
 	BearerToken configopaque.String `mapstructure:"bearer_token"`
+	// DefaultCredentials sends a token of Google's application default credentials in place of the
+	// client's, and a new one before it expires.
+	DefaultCredentials bool `mapstructure:"default_credentials"`
 	// TLS of the connection.
 	TLS configtls.ClientConfig `mapstructure:"tls"`
 	// MaxConnections at a time over HTTP/1.1; 0 is no bound.
@@ -315,6 +323,9 @@ func (c *Config) Validate() error {
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
 		bad("public_url", "must be an http or https URL such as https://gateway.example.com")
 	}
+	if v := &c.Upstreams.Vertex; v.BearerToken != "" && v.DefaultCredentials {
+		bad("upstreams::vertex::bearer_token", "must not be set with upstreams::vertex::default_credentials, which has a token of its own")
+	}
 	if ways := []string{clientGoneCancel, clientGoneDrain}; !slices.Contains(ways, c.ClientGone) {
 		bad("client_gone", "must be %s, is %q", strings.Join(ways, " or "), c.ClientGone)
 	}
@@ -400,6 +411,22 @@ func (u *UpstreamsConfig) all() []namedUpstream {
 		{gateway.Bedrock, gateway.UpstreamSettings{Endpoint: b.Endpoint, BearerToken: string(b.BearerToken), MaxConnections: b.MaxConnections}, &b.TLS},
 		{gateway.Vertex, gateway.UpstreamSettings{Endpoint: v.Endpoint, BearerToken: string(v.BearerToken), MaxConnections: v.MaxConnections}, &v.TLS},
 	}
+}
+
+// googleScope is what a token for Vertex AI is for.
+const googleScope = "https://www.googleapis.com/auth/cloud-platform"
+
+// tokens are those of the credentials that Google's libraries find; nil where they aren't to be sent.
+func (c *VertexConfig) tokens(ctx context.Context) (oauth2.TokenSource, error) {
+	if !c.DefaultCredentials {
+		return nil, nil
+	}
+	ctx = context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, &http.Client{Timeout: 10 * time.Second})
+	found, err := google.FindDefaultCredentials(ctx, googleScope)
+	if err != nil {
+		return nil, fmt.Errorf("find the credentials for Google: %w", err)
+	}
+	return found.TokenSource, nil
 }
 
 // signer signs requests to Bedrock; nil where they aren't to be signed.

@@ -47,6 +47,7 @@ func TestConfig(t *testing.T) {
 		"no upstream":              {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"anthropic": map[string]any{"endpoint": ""}}}, "upstreams: must have an endpoint"},
 		"upstream with a user":     {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"foundry": map[string]any{"endpoint": "https://a:b@c"}}}, "upstreams::foundry::endpoint"},
 		"half of a key for AWS":    {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"bedrock": map[string]any{"access_key_id": "a", "region": "r"}}}, "upstreams::bedrock::secret_access_key"},
+		"two tokens for Vertex":    {map[string]any{"anonymous": "allow", "upstreams": map[string]any{"vertex": map[string]any{"endpoint": "https://h", "bearer_token": "t", "default_credentials": true}}}, "upstreams::vertex::bearer_token"},
 		"write timeout":            {map[string]any{"anonymous": "allow", "write_timeout": "30s"}, "write_timeout: must be 0"},
 		"decompression":            {map[string]any{"anonymous": "allow", "compression_algorithms": []any{"gzip"}}, "compression_algorithms: must be empty"},
 		"client_gone":              {map[string]any{"anonymous": "allow", "client_gone": "shrug"}, "client_gone: must be cancel or drain"},
@@ -62,7 +63,11 @@ func TestConfig(t *testing.T) {
 		"rule without a name":      {rule(map[string]any{"action": "block"}), "policy::rules[0]::name"},
 		"rule of another action":   {rule(map[string]any{"name": "n", "action": "shoot"}), "policy::rules[0]::action"},
 		"rule of another class":    {rule(map[string]any{"name": "n", "action": "block", "classification": "SECRET"}), "policy::rules[0]::classification"},
-		"termination nowhere":      {rule(map[string]any{"name": "n", "action": "terminate"}), "policy::terminated::directory"},
+		"termination nowhere":      {rule(map[string]any{"name": "n", "action": "terminate"}), "policy::directory"},
+		"rule on nothing known":    {rule(map[string]any{"name": "n", "action": "block", "on": "answer"}), "policy::rules[0]::on"},
+		"response that is allowed": {rule(map[string]any{"name": "n", "action": "allow", "on": "response", "flags": []any{"output.*"}}), "policy::rules[0]::action"},
+		"response without a find":  {rule(map[string]any{"name": "n", "action": "block", "on": "response"}), "policy::rules[0]::flags"},
+		"budget nowhere":           {map[string]any{"anonymous": "allow", "policy": map[string]any{"budgets": []any{map[string]any{"name": "n", "per": "user", "calls": 1}}}}, "policy::directory"},
 		"budget of nothing":        {map[string]any{"anonymous": "allow", "policy": map[string]any{"budgets": []any{map[string]any{"name": "n", "per": "user"}}}}, "policy::budgets[0]"},
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorContains(t, load(t, tc.settings), tc.want) })

@@ -34,9 +34,9 @@ func (p *ProxiesConfig) prefixes() ([]netip.Prefix, error) {
 func (c *Config) identity(ctx context.Context) (gateway.Identity, error) {
 	id := &c.Identity
 	out := gateway.Identity{
-		RefuseAnonymous: c.Anonymous == anonymousRefuse,
-		TokenHeader:     http.CanonicalHeaderKey(id.Token.Header),
-		AddressHeader:   id.TrustedProxies.AddressHeader, ProxyUserHeader: id.TrustedProxies.UserHeader,
+		RefuseAnonymous: c.Anonymous == anonymousRefuse, Authenticated: c.Server.Auth.HasValue(),
+		TokenHeader:   http.CanonicalHeaderKey(id.Token.Header),
+		AddressHeader: id.TrustedProxies.AddressHeader, ProxyUserHeader: id.TrustedProxies.UserHeader,
 		UserHeader: id.UserHeader, SessionHeader: id.SessionHeader, ApplicationHeader: id.ApplicationHeader,
 		ApplicationPath: id.ApplicationPath,
 	}

@@ -2,6 +2,7 @@ package claudegatewayreceiver
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/detect"
 	"github.com/claudeaudit/claudeaudit/internal/gateway"
+	"github.com/claudeaudit/claudeaudit/internal/terminated"
 )
 
 // PolicyConfig decides what becomes of calls, before they are forwarded.
@@ -21,7 +23,9 @@ type PolicyConfig struct {
 	Budgets []BudgetConfig `mapstructure:"budgets"`
 	// RuleFiles are added to the built-in detection rules, as those of the claude_audit processor.
 	RuleFiles []string `mapstructure:"rule_files"`
-	// Terminated says where and for how long sessions are terminated.
+	// Directory keeps what a restart must not forget: terminated sessions, what budgets have counted.
+	Directory string `mapstructure:"directory"`
+	// Terminated says for how long sessions are terminated.
 	Terminated TerminatedConfig `mapstructure:"terminated"`
 }
 
@@ -31,6 +35,8 @@ type RuleConfig struct {
 	Name string `mapstructure:"name"`
 	// Action is allow, flag, block or terminate.
 	Action string `mapstructure:"action"`
+	// On is request, a rule on what is asked, or response, one on what is answered; default request.
+	On string `mapstructure:"on"`
 	// Message is what the person sees whose call is blocked.
 	Message string `mapstructure:"message"`
 	// Applications, Users, Departments and Models of which one has to fit.
@@ -56,13 +62,17 @@ type BudgetConfig struct {
 	Tokens int64 `mapstructure:"tokens"`
 }
 
-// TerminatedConfig keeps terminated sessions.
+// TerminatedConfig is about terminated sessions.
 type TerminatedConfig struct {
-	// Directory has a file for each; taking it away lifts the termination.
-	Directory string `mapstructure:"directory"`
 	// Duration is how long a session stays terminated; default 24h.
 	Duration time.Duration `mapstructure:"duration"`
 }
+
+// Values of on.
+const (
+	onRequest  = "request"
+	onResponse = "response"
+)
 
 var actions = []string{string(gateway.Allow), string(gateway.Flag), string(gateway.Block), string(gateway.Terminate)}
 
@@ -87,12 +97,27 @@ func (c *PolicyConfig) check() []error {
 		if !slices.Contains(actions, r.Action) {
 			bad(key+"::action", "must be one of %s, is %q", strings.Join(actions, ", "), r.Action)
 		}
+		switch r.On {
+		case "", onRequest:
+		case onResponse:
+			if r.Action == string(gateway.Allow) {
+				bad(key+"::action", "must be one of %s for a rule on responses", strings.Join(actions[1:], ", "))
+			}
+			if len(r.Flags) == 0 && r.Classification == "" {
+				bad(key+"::flags", "must be set, or classification, for a rule on responses")
+			}
+		default:
+			bad(key+"::on", "must be %s or %s, is %q", onRequest, onResponse, r.On)
+		}
 		if r.Classification != "" && audit.ClassificationLevel(r.Classification) == 0 {
 			bad(key+"::classification", "must be one of %s, is %q", strings.Join(audit.Classifications, ", "), r.Classification)
 		}
-		if r.Action == string(gateway.Terminate) && c.Terminated.Directory == "" {
-			bad("terminated::directory", "must be set for a rule that terminates")
+		if r.Action == string(gateway.Terminate) && c.Directory == "" {
+			bad("directory", "must be set for a rule that terminates")
 		}
+	}
+	if len(c.Budgets) > 0 && c.Directory == "" {
+		bad("directory", "must be set for budgets")
 	}
 	for i, b := range c.Budgets {
 		key := fmt.Sprintf("budgets[%d]", i)
@@ -110,8 +135,11 @@ func (c *PolicyConfig) check() []error {
 	return errs
 }
 
-// policy is nil where nothing is to be decided.
-func (c *PolicyConfig) policy() (gateway.Policy, error) {
+// sessionsIn is the folder of terminated sessions.
+const sessionsIn = "terminated"
+
+// policy is nil where nothing is to be decided. name is that of the gateway.
+func (c *PolicyConfig) policy(name string) (gateway.Policy, error) {
 	if len(c.Rules) == 0 && len(c.Budgets) == 0 {
 		return nil, nil
 	}
@@ -120,7 +148,7 @@ func (c *PolicyConfig) policy() (gateway.Policy, error) {
 	for _, r := range c.Rules {
 		content = content || len(r.Flags) > 0 || r.Classification != ""
 		set.Rules = append(set.Rules, gateway.Rule{
-			Name: r.Name, Action: gateway.Action(r.Action), Message: r.Message,
+			Name: r.Name, Action: gateway.Action(r.Action), Response: r.On == onResponse, Message: r.Message,
 			Applications: r.Applications, Users: r.Users, Departments: r.Departments, Models: r.Models,
 			Unverified: r.Unverified, Flags: r.Flags, Level: r.Classification,
 		})
@@ -134,9 +162,15 @@ func (c *PolicyConfig) policy() (gateway.Policy, error) {
 			return nil, fmt.Errorf("rule_files: %w", err)
 		}
 	}
-	if c.Terminated.Directory != "" {
-		if set.Terminated, err = gateway.NewTerminated(c.Terminated.Directory, c.Terminated.Duration); err != nil {
-			return nil, fmt.Errorf("terminated::directory: %w", err)
+	if c.Directory != "" {
+		if set.Terminated, err = terminated.Open(filepath.Join(c.Directory, sessionsIn), c.Terminated.Duration); err != nil {
+			return nil, fmt.Errorf("directory: %w", err)
+		}
+	}
+	if len(c.Budgets) > 0 {
+		// A receiver's name has no character that a file's must not have, but for the slash before its own.
+		if set.Usage, err = gateway.OpenUsage(filepath.Join(c.Directory, "budgets"), strings.ReplaceAll(name, "/", "-"), time.Now()); err != nil {
+			return nil, fmt.Errorf("directory: %w", err)
 		}
 	}
 	return gateway.NewRules(set), nil

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/claudeaudit/claudeaudit/internal/gateway"
@@ -57,6 +58,11 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 				return fmt.Errorf("upstreams::bedrock: %w", err)
 			}
 		}
+		if u.surface == gateway.Vertex {
+			if u.set.Tokens, err = r.cfg.Upstreams.Vertex.tokens(ctx); err != nil {
+				return fmt.Errorf("upstreams::vertex: %w", err)
+			}
+		}
 		if upstreams[u.surface], err = gateway.NewUpstream(u.set); err != nil {
 			return fmt.Errorf("upstreams::%s::endpoint: %w", u.surface, err)
 		}
@@ -65,9 +71,13 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return err
 	}
-	policy, err := r.cfg.Policy.policy()
+	policy, err := r.cfg.Policy.policy(r.set.ID.String())
 	if err != nil {
 		return fmt.Errorf("policy::%w", err)
+	}
+	var tracer trace.Tracer
+	if r.cfg.Tracing {
+		tracer = metadata.Tracer(r.set.TelemetrySettings)
 	}
 	l, t := &r.cfg.Limits, &r.cfg.Timeouts
 	r.gateway = gateway.New(gateway.Settings{
@@ -78,7 +88,7 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},
 		Identity: identity, Policy: policy, BatchPoll: r.cfg.BatchPoll, PublicURL: strings.TrimSuffix(r.cfg.PublicURL, "/"),
-		Drain: r.cfg.ClientGone == clientGoneDrain, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
+		Drain: r.cfg.ClientGone == clientGoneDrain, Tracer: tracer, Logger: r.set.Logger, Metrics: (*metrics)(r.tb),
 		Report: func(err error) {
 			if err != nil {
 				r.set.Logger.Error("calls can't be recorded; they are refused", zap.Error(err))

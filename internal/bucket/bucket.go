@@ -56,7 +56,8 @@ type ObjectInfo struct {
 	Key  string
 	Size int64 // bytes
 	// Overwritten counts what was written over the object or hides it: later
-	// versions and delete markers. What Get returns is the first version.
+	// versions and delete markers, but not the same bytes again where the store
+	// tells it. What Get returns is the first version.
 	Overwritten int
 }
 

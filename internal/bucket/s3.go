@@ -500,7 +500,7 @@ func notImplemented(err error) bool {
 func s3Versions(out *s3.ListObjectVersionsOutput) []version {
 	all := make([]version, 0, len(out.Versions)+len(out.DeleteMarkers))
 	for _, o := range out.Versions {
-		all = append(all, version{key: aws.ToString(o.Key), id: aws.ToString(o.VersionId), size: aws.ToInt64(o.Size), at: aws.ToTime(o.LastModified)})
+		all = append(all, version{key: aws.ToString(o.Key), id: aws.ToString(o.VersionId), size: aws.ToInt64(o.Size), at: aws.ToTime(o.LastModified), sum: aws.ToString(o.ETag)})
 	}
 	for _, o := range out.DeleteMarkers {
 		all = append(all, version{key: aws.ToString(o.Key), id: aws.ToString(o.VersionId), at: aws.ToTime(o.LastModified), marker: true})

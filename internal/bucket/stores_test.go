@@ -155,7 +155,7 @@ func TestOverwrittenObjects(t *testing.T) {
 			s := buckettest.Open(t, srv.S3Config("evidence", ""))
 			ctx := t.Context()
 			opts := bucket.PutOptions{RetainUntil: time.Now().Add(time.Hour)}
-			for _, k := range []string{"v1/a", "v1/b", "v1/c", "v1/d"} {
+			for _, k := range []string{"v1/a", "v1/b", "v1/c", "v1/d", "v1/e", "v1/f"} {
 				require.NoError(t, s.Put(ctx, k, []byte("first of "+k), opts))
 			}
 			srv.Overwrite("evidence", "v1/b", []byte("second"))
@@ -163,6 +163,9 @@ func TestOverwrittenObjects(t *testing.T) {
 			srv.Overwrite("evidence", "v1/d", []byte("second"))
 			srv.Overwrite("evidence", "v1/d", []byte("third"))
 			srv.Hide("evidence", "v1/d")
+			srv.Overwrite("evidence", "v1/e", []byte("first of v1/e")) // a retry that a store took twice changes nothing
+			srv.Overwrite("evidence", "v1/f", []byte("other of v1/f"))
+			srv.Overwrite("evidence", "v1/f", []byte("first of v1/f"))
 			// A reader that has not listed yet sees what the store shows.
 			_, err := s.Get(ctx, "v1/c", 100)
 			require.ErrorIs(t, err, bucket.ErrNotFound)
@@ -170,6 +173,7 @@ func TestOverwrittenObjects(t *testing.T) {
 			require.NoError(t, s.List(ctx, "v1/", "", func(o bucket.ObjectInfo) error { got = append(got, o); return nil }))
 			require.Equal(t, []bucket.ObjectInfo{
 				{Key: "v1/a", Size: 13}, {Key: "v1/b", Size: 13, Overwritten: 1}, {Key: "v1/c", Size: 13, Overwritten: 1}, {Key: "v1/d", Size: 13, Overwritten: 3},
+				{Key: "v1/e", Size: 13}, {Key: "v1/f", Size: 13, Overwritten: 2},
 			}, got)
 			for _, o := range got {
 				b, err := s.Get(ctx, o.Key, 100)

@@ -43,8 +43,9 @@ type version struct {
 	key, id string
 	size    int64
 	at      time.Time
-	marker  bool // S3's delete marker
-	newest  bool // what a plain read returns, where the store tells that
+	sum     string // tells whether two versions have the same bytes; empty: unknown
+	marker  bool   // S3's delete marker
+	newest  bool   // what a plain read returns, where the store tells that
 }
 
 // versionWalk turns a listing of versions, those of a key together, into one of objects.
@@ -63,6 +64,7 @@ type versionWalk struct {
 	key     string
 	first   version
 	found   int
+	again   int // of the found, later ones in a row with the bytes of the first
 	markers int
 	visible bool
 }
@@ -82,7 +84,16 @@ func (w *versionWalk) add(v version) error {
 		w.markers++
 		return nil
 	}
-	if w.found == 0 || w.older == nil || w.older(v, w.first) {
+	switch {
+	case w.found == 0:
+		w.first, w.again = v, 0
+	case w.older == nil || w.older(v, w.first):
+		// A put whose answer was lost is made again, and a store that looks before it writes may take both.
+		if w.first.sum != "" && w.first.sum == v.sum && w.first.size == v.size {
+			w.again++
+		} else {
+			w.again = 0
+		}
 		w.first = v
 	}
 	w.found++
@@ -95,7 +106,7 @@ func (w *versionWalk) flush() error {
 	if w.found == 0 {
 		return nil // nothing, or delete markers alone
 	}
-	info := ObjectInfo{Key: w.key, Size: w.first.size, Overwritten: w.found - 1 + w.markers}
+	info := ObjectInfo{Key: w.key, Size: w.first.size, Overwritten: w.found - 1 - w.again + w.markers}
 	if w.current && !w.visible {
 		info.Overwritten++
 	}

@@ -172,8 +172,12 @@ func TestOverwrittenObjects(t *testing.T) {
 			var got []bucket.ObjectInfo
 			require.NoError(t, s.List(ctx, "v1/", "", func(o bucket.ObjectInfo) error { got = append(got, o); return nil }))
 			require.Equal(t, []bucket.ObjectInfo{
-				{Key: "v1/a", Size: 13}, {Key: "v1/b", Size: 13, Overwritten: 1}, {Key: "v1/c", Size: 13, Overwritten: 1}, {Key: "v1/d", Size: 13, Overwritten: 3},
-				{Key: "v1/e", Size: 13}, {Key: "v1/f", Size: 13, Overwritten: 2},
+				{Key: "v1/a", Size: 13},
+				{Key: "v1/b", Size: 13, Overwritten: 1},
+				{Key: "v1/c", Size: 13, Overwritten: 1},
+				{Key: "v1/d", Size: 13, Overwritten: 3},
+				{Key: "v1/e", Size: 13},
+				{Key: "v1/f", Size: 13, Overwritten: 2},
 			}, got)
 			for _, o := range got {
 				b, err := s.Get(ctx, o.Key, 100)

@@ -631,12 +631,12 @@ func (s *Server) message(c *call) {
 		if c.surface == "bedrock" {
 			h.Set("X-Amzn-Bedrock-Input-Token-Count", itoa(int64(p.inTokens)))
 			h.Set("X-Amzn-Bedrock-Output-Token-Count", itoa(int64(p.outTokens)))
-			h.Set("X-Amzn-Bedrock-Invocation-Latency", itoa(time.Since(c.t0).Milliseconds()))
+			h.Set("X-Amzn-Bedrock-Invocation-Latency", itoa(p.latency()))
 		}
 		if converse {
 			c.json(200, map[string]any{
 				"output":     map[string]any{"message": map[string]any{"role": "assistant", "content": converseBlocks(p)}},
-				"stopReason": p.stop, "usage": converseUsage(p), "metrics": map[string]any{"latencyMs": time.Since(c.t0).Milliseconds()},
+				"stopReason": p.stop, "usage": converseUsage(p), "metrics": map[string]any{"latencyMs": p.latency()},
 			})
 			return
 		}
@@ -676,14 +676,14 @@ func (s *Server) message(c *call) {
 	cn := &counted{sink: snk, p: p, pr: pr, rid: c.rid}
 	var err error
 	if converse {
-		err = s.streamConverse(ctx, cv, p, cn, c.t0)
+		err = s.streamConverse(ctx, cv, p, cn)
 	} else {
 		var metrics func() map[string]any
 		if c.surface == "bedrock" {
 			metrics = func() map[string]any {
 				return map[string]any{
 					"inputTokenCount": p.inTokens, "outputTokenCount": p.outTokens,
-					"invocationLatency": time.Since(c.t0).Milliseconds(), "firstByteLatency": p.ttft.Milliseconds(),
+					"invocationLatency": p.latency(), "firstByteLatency": p.ttft.Milliseconds(),
 				}
 			}
 		}

@@ -379,7 +379,7 @@ func (s *Server) streamMessages(ctx context.Context, c *conv, p *plan, msgID, mo
 }
 
 // streamConverse writes the Bedrock Converse event stream.
-func (s *Server) streamConverse(ctx context.Context, c *conv, p *plan, out *counted, t0 time.Time) error {
+func (s *Server) streamConverse(ctx context.Context, c *conv, p *plan, out *counted) error {
 	obj := func(v map[string]any) []byte { return mustJSON(v) }
 	if err := out.send("messageStart", obj(map[string]any{"role": "assistant"}), false); err != nil {
 		return err
@@ -452,8 +452,12 @@ func (s *Server) streamConverse(ctx context.Context, c *conv, p *plan, out *coun
 	if err := out.send("messageStop", obj(map[string]any{"stopReason": p.stop}), false); err != nil {
 		return err
 	}
-	return out.send("metadata", obj(map[string]any{"usage": converseUsage(p), "metrics": map[string]any{"latencyMs": time.Since(t0).Milliseconds()}}), false)
+	return out.send("metadata", obj(map[string]any{"usage": converseUsage(p), "metrics": map[string]any{"latencyMs": p.latency()}}), false)
 }
+
+// latency is what the answer tells as its own time, in milliseconds. It is of
+// the plan and not measured, so that a request is answered with the same bytes twice.
+func (p *plan) latency() int64 { return p.ttft.Milliseconds() }
 
 func converseUsage(p *plan) map[string]any {
 	cw, cr := p.usage["cache_creation_input_tokens"].(int), p.usage["cache_read_input_tokens"].(int)

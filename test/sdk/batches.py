@@ -1,27 +1,12 @@
-"""Batches, files and completions of Anthropic's SDK for Python against a base URL. With a second URL, which is direct,
-what is seen is compared. Prints "N passed, 0 failed", or ends with the first failure."""
-
-import hashlib
-import sys
+"""Batches, files and completions of Anthropic's SDK for Python."""
 
 import anthropic
 
-base = sys.argv[1]
-passed = 0
-
-
-def check(got, want):
-    global passed
-    assert got == want, f"got {got!r}, want {want!r}"
-    passed += 1
-
-
-def reply(prompt):
-    return f"Reply {hashlib.sha256(prompt.encode()).hexdigest()[:12]} to: {prompt[:120]}"
+from checks import base, check, done, raises, reply, user
 
 
 def request(custom_id, prompt):
-    return {"custom_id": custom_id, "params": {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": prompt}]}}
+    return {"custom_id": custom_id, "params": {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": user(prompt)}}
 
 
 client = anthropic.Anthropic(base_url=base, api_key="sk-ant-test", max_retries=0)
@@ -47,11 +32,7 @@ while batch.processing_status != "ended":
     batch = batches.retrieve(batch.id)
 check([r.result.type for r in batches.results(batch.id)], ["canceled"])
 
-try:
-    batches.create(requests=[request("e", "x"), request("e", "y")])
-    raise SystemExit("no error")
-except anthropic.BadRequestError:
-    passed += 1
+raises(anthropic.BadRequestError, lambda: batches.create(requests=[request("e", "x"), request("e", "y")]))
 
 files = client.beta.files if hasattr(client.beta, "files") else client.files
 file = files.upload(file=("report.txt", b"what the report says", "text/plain"))
@@ -59,7 +40,7 @@ check(file.filename, "report.txt")
 check([f.id for f in files.list()], [file.id])
 check(files.retrieve_metadata(file.id).size_bytes, len(b"what the report says"))
 document = [{"type": "document", "source": {"type": "file", "file_id": file.id}}, {"type": "text", "text": "sum it up"}]
-check(client.beta.messages.create(model="claude-sonnet-4-5", max_tokens=100, messages=[{"role": "user", "content": document}]).content[0].text, reply("sum it up"))
+check(client.beta.messages.create(model="claude-sonnet-4-5", max_tokens=100, messages=user(document)).content[0].text, reply("sum it up"))
 check(files.delete(file.id).id, file.id)
 
 prompt = "\n\nHuman: hi\n\nAssistant:"
@@ -68,4 +49,4 @@ if hasattr(client, "completions"):
     stream = client.completions.create(model="claude-2.1", max_tokens_to_sample=9, prompt=prompt, stream=True)
     check("".join(e.completion for e in stream).strip(), reply(prompt))
 
-print(f"{passed} passed, 0 failed")
+done()

@@ -201,18 +201,11 @@ func (d *azureDouble) get(w http.ResponseWriter, r *http.Request, b *azureBlob) 
 const page = 4
 
 func (d *azureDouble) list(w http.ResponseWriter, container, prefix, marker string, versions bool) {
-	all := map[string][]*azureBlob{}
+	var older map[string][]*azureBlob
 	if versions {
-		for path, v := range d.older {
-			if len(v) > 0 {
-				all[path] = slices.Clone(v)
-			}
-		}
+		older = d.older
 	}
-	for path, b := range d.blobs {
-		all[path] = append(all[path], b)
-	}
-	names := pageOf(all, container+"/", prefix, marker)
+	names, all := pageOf(d.blobs, older, container+"/", prefix, marker)
 	var x struct {
 		XMLName xml.Name `xml:"EnumerationResults"`
 		Blobs   struct {
@@ -248,14 +241,23 @@ type azureItem struct {
 	}
 }
 
-// pageOf is the names of a bucket in order, from marker on.
-func pageOf[T any](objects map[string]T, bucket, prefix, marker string) []string {
-	var names []string
-	for path := range objects {
+// pageOf is the names of a bucket in order, from marker on, and by path all
+// versions of each: the older ones, then the one that is there.
+func pageOf[T any](live map[string]T, older map[string][]T, bucket, prefix, marker string) (names []string, all map[string][]T) {
+	all = map[string][]T{}
+	for path, v := range older {
+		if len(v) > 0 {
+			all[path] = slices.Clone(v)
+		}
+	}
+	for path, o := range live {
+		all[path] = append(all[path], o)
+	}
+	for path := range all {
 		if n, ok := strings.CutPrefix(path, bucket); ok && strings.HasPrefix(n, prefix) && n >= marker {
 			names = append(names, n)
 		}
 	}
 	slices.Sort(names)
-	return names
+	return names, all
 }

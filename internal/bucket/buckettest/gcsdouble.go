@@ -249,18 +249,11 @@ func (d *gcsDouble) object(w http.ResponseWriter, r *http.Request, bucketName, n
 }
 
 func (d *gcsDouble) list(w http.ResponseWriter, bucketName, prefix, from string, versions bool) {
-	all := map[string][]*gcsObject{}
+	var older map[string][]*gcsObject
 	if versions {
-		for path, v := range d.older {
-			if len(v) > 0 {
-				all[path] = slices.Clone(v)
-			}
-		}
+		older = d.older
 	}
-	for path, o := range d.objects {
-		all[path] = append(all[path], o)
-	}
-	names := pageOf(all, bucketName+"/", prefix, from)
+	names, all := pageOf(d.objects, older, bucketName+"/", prefix, from)
 	out := map[string]any{"kind": "storage#objects"}
 	if len(names) > page {
 		out["nextPageToken"], names = names[page], names[:page]

@@ -15,29 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
+	"github.com/claudeaudit/claudeaudit/internal/durable/durabletest"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
 
 func asRefusal(err error, refusal **otlpclient.Error) bool { return errors.As(err, refusal) }
 
-// tmpfs mounts a file system of its own, and skips the test where that is not allowed.
-func tmpfs(t *testing.T, size string) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("mounting a small file system needs root")
-	}
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("a small file system can't be mounted here: %v", err)
-	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
-	return dir
-}
-
 // A full disk: requests are refused in a way that clients retry, what was
 // acknowledged stays, and when there is space again the next request is taken.
 func TestFullDisk(t *testing.T) {
-	disk := tmpfs(t, "96m")
+	disk := durabletest.Tmpfs(t, "96m")
 	ballast := filepath.Join(disk, "ballast")
 	require.NoError(t, os.WriteFile(ballast, make([]byte, 32<<20), 0o600))
 
@@ -96,7 +83,7 @@ func TestFullDisk(t *testing.T) {
 
 // Space that comes back is noticed without a restart.
 func TestFullDiskRecoversWithoutRestart(t *testing.T) {
-	disk := tmpfs(t, "64m")
+	disk := durabletest.Tmpfs(t, "64m")
 	ballast := filepath.Join(disk, "ballast")
 
 	c := newCollectorIn(t, disk, "local.yaml", smallDisk)

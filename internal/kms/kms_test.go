@@ -149,60 +149,6 @@ func TestAzureKeyVault(t *testing.T) {
 	require.ErrorIs(t, err, ErrDenied)
 }
 
-// A real server: any Vault or OpenBao with its transit engine on, or the engine
-// alone, as kmstest/transit serves it. The test makes the keys that it uses.
-func TestRealVault(t *testing.T) {
-	address := os.Getenv("CLAUDEAUDIT_VAULT")
-	if address == "" {
-		t.Skip("CLAUDEAUDIT_VAULT is not the address of a Vault or OpenBao with VAULT_TOKEN to it: go run -C internal/kms/kmstest/transit . 127.0.0.1:8200 TOKEN serves its transit engine")
-	}
-	signing := open(t, "hashivault://claudeaudit-test-ed25519?endpoint="+address, Signing)
-	decrypting := open(t, "hashivault://claudeaudit-test-rsa?endpoint="+address, Decrypting)
-	client := signing.service.(*vaultKey).client.Logical()
-	for name, kind := range map[string]string{"claudeaudit-test-ed25519": "ed25519", "claudeaudit-test-rsa": "rsa-2048"} {
-		_, err := client.WriteWithContext(t.Context(), "transit/keys/"+name, map[string]any{"type": kind})
-		require.NoError(t, err)
-	}
-	signs(t, signing)
-	decrypts(t, decrypting)
-
-	_, err := open(t, "hashivault://claudeaudit-test-none?endpoint="+address, Signing).Public(t.Context())
-	require.ErrorIs(t, err, ErrNoKey)
-	_, err = open(t, "hashivault://claudeaudit-test-none?endpoint="+address, Signing).Sign(t.Context(), []byte("x"))
-	require.Error(t, err)
-	_, err = open(t, "hashivault://claudeaudit-test-rsa?endpoint="+address, Signing).Public(t.Context())
-	require.ErrorIs(t, err, ErrKind)
-
-	// A key that is rotated goes on under the version that the reference names.
-	pinned := open(t, "hashivault://claudeaudit-test-ed25519?version=1&endpoint="+address, Signing)
-	signs(t, pinned)
-	_, err = client.WriteWithContext(t.Context(), "transit/keys/claudeaudit-test-ed25519/rotate", nil)
-	require.NoError(t, err)
-	signs(t, pinned)
-	signs(t, open(t, "hashivault://claudeaudit-test-ed25519?endpoint="+address, Signing))
-
-	file := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(file, []byte("hvs.wrong\n"), 0o600))
-	_, err = open(t, "hashivault://claudeaudit-test-ed25519?token_file="+file+"&endpoint="+address, Signing).Sign(t.Context(), []byte("x"))
-	require.ErrorIs(t, err, ErrDenied)
-	require.NoError(t, os.WriteFile(file, []byte(os.Getenv("VAULT_TOKEN")+"\n"), 0o600))
-	signs(t, open(t, "hashivault://claudeaudit-test-ed25519?version=2&token_file="+file+"&endpoint="+address, Signing))
-}
-
-// A server that speaks AWS's protocol and was not written here: local-kms has RSA keys, and none of Ed25519.
-func TestLocalKMS(t *testing.T) {
-	ref := os.Getenv("CLAUDEAUDIT_LOCAL_KMS")
-	if ref == "" {
-		t.Skip("CLAUDEAUDIT_LOCAL_KMS is not the reference of an RSA key in a server such as github.com/nsmithuk/local-kms")
-	}
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	k := open(t, ref, Decrypting)
-	decrypts(t, k)
-	_, err := open(t, ref, Signing).Sign(t.Context(), []byte("x"))
-	require.Error(t, err)
-}
-
 func TestTokenFile(t *testing.T) {
 	d := kmstest.NewVault(t)
 	t.Setenv("VAULT_TOKEN", "hvs.old")

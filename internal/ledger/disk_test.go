@@ -7,21 +7,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/durable/durabletest"
 )
 
-// TestFullDisk needs LEDGER_TEST_DISK, a folder on a small filesystem of its own.
 func TestFullDisk(t *testing.T) {
-	root := os.Getenv("LEDGER_TEST_DISK")
-	if root == "" {
-		t.Skip("LEDGER_TEST_DISK is not set")
-	}
+	root := durabletest.Tmpfs(t, "96m")
 	for name, floor := range map[string]int64{"with a floor": 0, "to the last byte": 1} {
 		t.Run(name, func(t *testing.T) {
 			dir, err := os.MkdirTemp(root, "ledger")
 			require.NoError(t, err)
 			defer func() { require.NoError(t, os.RemoveAll(dir)) }()
 			filler := filepath.Join(dir, "filler")
-			require.NoError(t, os.WriteFile(filler, make([]byte, 4<<20), 0o600))
+			require.NoError(t, os.WriteFile(filler, make([]byte, 32<<20), 0o600))
 			e := &env{dir: filepath.Join(dir, "ledger"), key: newKey(t, "test"), witness: filepath.Join(dir, "witness")}
 			l := e.open(t, func(o *Options) { o.MinFreeBytes = floor; o.SegmentEntries = 200 })
 			content := make([]byte, 50_000)

@@ -1,0 +1,2 @@
+// Package durabletest gives tests a disk that can be full.
+package durabletest

@@ -279,15 +279,8 @@ func (s *azureStore) GetRange(ctx context.Context, key string, off, n int64) ([]
 	if err != nil {
 		return nil, err
 	}
-	if off < 0 || n < 0 {
-		return nil, fmt.Errorf("read object: %w", io.ErrUnexpectedEOF)
-	}
-	if n == 0 {
-		info, err := s.Stat(ctx, key)
-		if err == nil && off > info.Size {
-			err = fmt.Errorf("read object: %w", io.ErrUnexpectedEOF)
-		}
-		return []byte{}, err
+	if off < 0 || n <= 0 {
+		return emptyRange(ctx, s, key, off, n)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sizedTimeout(s.timeout, n))
 	defer cancel()

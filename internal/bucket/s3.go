@@ -191,7 +191,7 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte, opts PutOpti
 		version = out.VersionId
 	case isPreconditionFailed(err):
 		// Ours, when an earlier answer got lost; or another's.
-		unread = s.same(ctx, key, body)
+		unread = sameObject(ctx, s, key, body)
 		if unread != nil && !errors.Is(unread, ErrUnread) {
 			return unread
 		}
@@ -212,35 +212,6 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte, opts PutOpti
 func isPreconditionFailed(err error) bool {
 	var re *awshttp.ResponseError
 	return errors.As(err, &re) && re.HTTPStatusCode() == http.StatusPreconditionFailed
-}
-
-// same compares a stored object; ErrExists if it differs, ErrUnread if it can't be read.
-func (s *s3Store) same(ctx context.Context, key string, body []byte) error {
-	return sameObject(ctx, s, key, body)
-}
-
-func sameObject(ctx context.Context, s Store, key string, body []byte) error {
-	info, err := s.Stat(ctx, key)
-	if errors.Is(err, ErrDenied) {
-		return ErrUnread
-	}
-	if err != nil {
-		return fmt.Errorf("compare with the stored object: %w", err)
-	}
-	if info.Size != int64(len(body)) {
-		return ErrExists
-	}
-	got, err := s.Get(ctx, key, info.Size)
-	if errors.Is(err, ErrDenied) {
-		return ErrUnread
-	}
-	if err != nil {
-		return fmt.Errorf("compare with the stored object: %w", err)
-	}
-	if !bytes.Equal(got, body) {
-		return ErrExists
-	}
-	return nil
 }
 
 // confirm reads the lock back after a put. An object that was there before
@@ -368,36 +339,13 @@ func (s *s3Store) Get(ctx context.Context, key string, limit int64) ([]byte, err
 	return readBody(out.Body, key, aws.ToInt64(out.ContentLength), limit)
 }
 
-// readBody reads and closes an object's body of at most limit bytes.
-func readBody(r io.ReadCloser, key string, size, limit int64) ([]byte, error) {
-	defer r.Close()
-	if size > limit {
-		return nil, fmt.Errorf("object has %d bytes, more than %d", size, limit)
-	}
-	b := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead))
-	if _, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
-	}
-	if int64(b.Len()) > limit {
-		return nil, fmt.Errorf("object has more than %d bytes", limit)
-	}
-	return b.Bytes(), nil
-}
-
 func (s *s3Store) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
 	k, err := s.key(key)
 	if err != nil {
 		return nil, err
 	}
-	if off < 0 || n < 0 {
-		return nil, fmt.Errorf("read object: %w", io.ErrUnexpectedEOF)
-	}
-	if n == 0 { // not a range that HTTP can ask for
-		info, err := s.Stat(ctx, key)
-		if err == nil && off > info.Size {
-			err = fmt.Errorf("read object: %w", io.ErrUnexpectedEOF)
-		}
-		return []byte{}, err
+	if off < 0 || n <= 0 {
+		return emptyRange(ctx, s, key, off, n)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sizedTimeout(s.timeout, n))
 	defer cancel()
@@ -418,19 +366,6 @@ func httpRange(off, n int64) string {
 		end = 1<<63 - 1
 	}
 	return fmt.Sprintf("bytes=%d-%d", off, end)
-}
-
-// rangeBody reads and closes a body that has to have n bytes.
-func rangeBody(r io.ReadCloser, key string, n int64) ([]byte, error) {
-	defer r.Close()
-	b := new(bytes.Buffer)
-	if _, err := b.ReadFrom(io.LimitReader(r, n)); err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
-	}
-	if int64(b.Len()) != n {
-		return nil, fmt.Errorf("read object: %w", io.ErrUnexpectedEOF)
-	}
-	return b.Bytes(), nil
 }
 
 func (s *s3Store) Stat(ctx context.Context, key string) (ObjectInfo, error) {

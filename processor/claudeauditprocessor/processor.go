@@ -123,9 +123,11 @@ func (p *auditProcessor) dropClaimed(ctx context.Context, m pcommon.Map) {
 	}
 }
 
-// recorded tells whether the item is to become part of a record.
-func (p *auditProcessor) recorded(in *genai.Interaction) bool {
-	return in.Kind != genai.KindCall || p.cfg.Models == ModelsAll || in.Claude
+// narrow makes a call of a model that is not recorded the context of others.
+func (p *auditProcessor) narrow(in *genai.Interaction) {
+	if in.Kind == genai.KindCall && p.cfg.Models != ModelsAll && !in.Claude {
+		in.Kind = genai.KindContext
+	}
 }
 
 // request is what one export request is read into. Its memory is used again.
@@ -175,6 +177,7 @@ func (p *auditProcessor) encode(it *identity.Item) {
 // carrier is the span or log record that an observation is written to.
 type carrier[K any] interface {
 	attributes() pcommon.Map
+	resource() pcommon.Map // its resource's attributes
 	// open gives conditions access to it, until it is closed.
 	open() (tc K, closeTC func())
 }
@@ -186,6 +189,7 @@ type spanRef struct {
 }
 
 func (r spanRef) attributes() pcommon.Map { return r.span.Attributes() }
+func (r spanRef) resource() pcommon.Map   { return r.rs.Resource().Attributes() }
 
 func (r spanRef) open() (*ottlspan.TransformContext, func()) {
 	tc := ottlspan.NewTransformContextPtr(r.rs, r.ss, r.span)
@@ -210,9 +214,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 				}
 				it := req.next()
 				req.reader.Span(&it.Interaction, &res, ss.Scope(), span)
-				if !p.recorded(&it.Interaction) {
-					it.Kind = genai.KindContext
-				}
+				p.narrow(&it.Interaction)
 				genai.StripSpan(span, it.Kind)
 				p.encode(it)
 				req.spans = append(req.spans, spanRef{rs, ss, span})
@@ -225,18 +227,7 @@ func (p *auditProcessor) processTraces(ctx context.Context, td ptrace.Traces) (p
 	if err != nil {
 		return td, err
 	}
-	var masked ptrace.ResourceSpans
-	for i, id := range res.EventIDs {
-		if id == uuid.Nil {
-			continue
-		}
-		refs[i].span.Attributes().PutStr(audit.AttrRecordID, id.String())
-		p.pseudo.maskCaller(refs[i].span.Attributes())
-		if refs[i].rs != masked {
-			masked = refs[i].rs
-			p.pseudo.maskCaller(masked.Resource().Attributes())
-		}
-	}
+	name(p, res.EventIDs, refs)
 	for i := range res.Observations {
 		o := &res.Observations[i]
 		ref := refs[o.Carrier]
@@ -260,6 +251,7 @@ type logRef struct {
 }
 
 func (r logRef) attributes() pcommon.Map { return r.rec.Attributes() }
+func (r logRef) resource() pcommon.Map   { return r.rl.Resource().Attributes() }
 
 func (r logRef) open() (*ottllog.TransformContext, func()) {
 	tc := ottllog.NewTransformContextPtr(r.rl, r.sl, r.rec)
@@ -282,9 +274,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 				p.dropClaimed(ctx, rec.Attributes())
 				it := req.next()
 				read(&it.Interaction, &res, sl.Scope(), rec)
-				if !p.recorded(&it.Interaction) {
-					it.Kind = genai.KindContext
-				}
+				p.narrow(&it.Interaction)
 				genai.StripLog(rec, it.Kind)
 				p.encode(it)
 				req.logs = append(req.logs, logRef{rl, sl, rec})
@@ -297,18 +287,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 	if err != nil {
 		return ld, err
 	}
-	var masked plog.ResourceLogs
-	for i, id := range res.EventIDs {
-		if id == uuid.Nil {
-			continue
-		}
-		refs[i].rec.Attributes().PutStr(audit.AttrRecordID, id.String())
-		p.pseudo.maskCaller(refs[i].rec.Attributes())
-		if refs[i].rl != masked {
-			masked = refs[i].rl
-			p.pseudo.maskCaller(masked.Resource().Attributes())
-		}
-	}
+	name(p, res.EventIDs, refs)
 	for i := range res.Observations {
 		if o := &res.Observations[i]; o.Own {
 			record(ctx, p, &p.logCond, refs[o.Carrier], o, at(found, i))
@@ -330,6 +309,24 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
 	}
 	return ld, nil
+}
+
+// name writes into what is told of a call, each by its reference, which record
+// is its own, and masks the caller there.
+func name[K any, C carrier[K]](p *auditProcessor, ids []uuid.UUID, refs []C) {
+	var masked pcommon.Map
+	for i, id := range ids {
+		if id == uuid.Nil {
+			continue
+		}
+		attrs := refs[i].attributes()
+		attrs.PutStr(audit.AttrRecordID, id.String())
+		p.pseudo.maskCaller(attrs)
+		if res := refs[i].resource(); res != masked {
+			masked = res
+			p.pseudo.maskCaller(res)
+		}
+	}
 }
 
 // at is the result for an observation, nil if nothing was asked.

@@ -100,6 +100,21 @@ func (w *writer) strs(k string, v []string) {
 	w.b = append(w.b, ']')
 }
 
+// objects writes an array of objects, whose members write writes; left out when empty.
+func objects[T any](w *writer, k string, items []T, write func(*T)) {
+	if len(items) == 0 {
+		return
+	}
+	w.key(k)
+	for i := range items {
+		w.b = append(w.b, "[,"[min(i, 1)], '{')
+		w.first = true
+		write(&items[i])
+		w.close()
+	}
+	w.b = append(w.b, ']')
+}
+
 func (w *writer) open(k string) {
 	w.key(k)
 	w.b = append(w.b, '{')
@@ -166,23 +181,12 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 		}
 		w.close()
 	}
-	if len(r.Detections) > 0 {
-		w.key("detections")
-		w.b = append(w.b, '[')
-		for i, d := range r.Detections {
-			if i > 0 {
-				w.b = append(w.b, ',')
-			}
-			w.b = append(w.b, '{')
-			w.first = true
-			w.str("confidence", d.Confidence)
-			w.int("count", d.Count)
-			w.str("rule", d.Rule)
-			w.str("type", d.Type)
-			w.close()
-		}
-		w.b = append(w.b, ']')
-	}
+	objects(w, "detections", r.Detections, func(d *Detection) {
+		w.str("confidence", d.Confidence)
+		w.int("count", d.Count)
+		w.str("rule", d.Rule)
+		w.str("type", d.Type)
+	})
 	w.str("ended", r.Call.Ended)
 	w.str("error_type", r.ErrorType)
 	w.key("event_id")
@@ -238,23 +242,12 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 	}
 	w.str("trace_id", r.TraceID)
 	w.optInt("ttft_ms", r.Call.TTFTMs)
-	if len(r.Unparsed) > 0 {
-		w.key("unparsed")
-		w.b = append(w.b, '[')
-		for i, u := range r.Unparsed {
-			if i > 0 {
-				w.b = append(w.b, ',')
-			}
-			w.b = append(w.b, '{')
-			w.first = true
-			w.int("bytes", u.Bytes)
-			w.str("key", u.Key)
-			w.str("reason", u.Reason)
-			w.str("sha256", u.SHA256)
-			w.close()
-		}
-		w.b = append(w.b, ']')
-	}
+	objects(w, "unparsed", r.Unparsed, func(u *Unparsed) {
+		w.int("bytes", u.Bytes)
+		w.str("key", u.Key)
+		w.str("reason", u.Reason)
+		w.str("sha256", u.SHA256)
+	})
 	w.reqStr("user_id", r.UserID)
 }
 

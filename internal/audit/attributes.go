@@ -143,7 +143,7 @@ func index[T any](list []T, key func(int) string) map[string]int {
 // PutAttributes writes the observation to the attributes of its carrier.
 // Fields that are not known are left out.
 func (r *Record) PutAttributes(m pcommon.Map) {
-	m.EnsureCapacity(m.Len() + 40)
+	m.EnsureCapacity(m.Len() + 44)
 	m.PutStr(AttrSchema, Schema)
 	m.PutStr(AttrRecordID, r.EventID.String())
 	m.PutStr("audit.actor.type", "user")

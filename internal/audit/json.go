@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -295,10 +296,18 @@ func encodeUUID(dst *[36]byte, id uuid.UUID) {
 	}
 }
 
+// parsers have memory to read lines into: a Record keeps their strings and none of their values.
+var parsers = sync.Pool{New: func() any { return new(jcs.Parser) }}
+
 // ParseRecord reads a line of the ledger, or a record as AppendJSON writes it.
 // Members that it doesn't know are ignored: a later version may add some.
 func ParseRecord(line []byte) (Record, error) {
-	v, err := jcs.Parse(string(line), recordLimits)
+	p := parsers.Get().(*jcs.Parser)
+	defer func() {
+		p.Reset()
+		parsers.Put(p)
+	}()
+	v, err := p.Parse(string(line), recordLimits)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrNotARecord, err)
 	}

@@ -357,6 +357,22 @@ func (e *Engine) place(r *Rule) error {
 // Rules are the engine's rules, in the order of their ids.
 func (e *Engine) Rules() []*Rule { return e.rules }
 
+// Finds are the flags and the types of data that a result can have, sorted and unique.
+func (e *Engine) Finds() []string {
+	out := []string{FlagTruncated, FlagOutputSecret, FlagContextOverflow, FlagPromptLeak}
+	if e.inject {
+		out = append(out, injection.Flags()...)
+	}
+	for _, r := range e.rules {
+		out = append(out, r.Type)
+		if r.Flag != "" {
+			out = append(out, r.Flag)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Rule is the rule with an id, nil if there is none.
 func (e *Engine) Rule(id string) *Rule {
 	i, ok := slices.BinarySearchFunc(e.rules, id, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })

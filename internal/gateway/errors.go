@@ -37,6 +37,7 @@ var (
 		"the audit gateway does not know who calls: use the credential that was given to you for it", 0,
 	}
 	errBadToken      = &apiError{http.StatusUnauthorized, "authentication_error", "the token for the audit gateway is not valid", 0}
+	errHeaders       = &apiError{http.StatusRequestHeaderFieldsTooLarge, "invalid_request_error", "the request's headers exceed the maximum size", 0}
 	errTooLarge      = &apiError{http.StatusRequestEntityTooLarge, "request_too_large", "request exceeds the maximum size", 0}
 	errBodySlow      = &apiError{http.StatusRequestTimeout, "timeout_error", "the request's body did not arrive in time", 0}
 	errBodyCut       = &apiError{http.StatusBadRequest, "invalid_request_error", "the request's body ended early", 0}

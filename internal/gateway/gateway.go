@@ -54,6 +54,8 @@ type Settings struct {
 
 // Limits bound what a request can cost. All are to be set.
 type Limits struct {
+	// HeaderBytes of a request's line and headers.
+	HeaderBytes int
 	// RequestBytes of one request's body.
 	RequestBytes int64
 	// BufferedBytes of the bodies of all requests that are held at a time.
@@ -107,6 +109,8 @@ type Gateway struct {
 	refusing  atomic.Bool
 	reportMu  sync.Mutex
 	callsOpen sync.WaitGroup
+	entry     sync.RWMutex
+	stopped   bool // no request enters any more
 
 	batchMu sync.Mutex
 	batches map[string]*Batch // whose results are waited for, by their ids
@@ -138,6 +142,9 @@ func (g *Gateway) Abort() { g.abort() }
 // Shutdown waits until the outcomes of all calls are recorded, or ctx ends. No request may come
 // any more.
 func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.entry.Lock()
+	g.stopped = true
+	g.entry.Unlock()
 	g.stopOnce.Do(func() { close(g.stopping) })
 	defer func() {
 		for _, u := range g.set.Upstreams {
@@ -186,9 +193,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead && (path == "/" || g.set.Identity.ApplicationPath && strings.HasPrefix(path, applicationPrefix)) {
 		return // Claude Code looks whether anyone is there, before it has a credential
 	}
-	g.callsOpen.Add(1)
-	defer g.callsOpen.Done()
 	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now()}
+	if !g.enter() {
+		errShuttingDown.write(w, surfaceOf(path), c.id.String())
+		return
+	}
+	defer g.callsOpen.Done()
 	c.path = path
 	if g.set.Identity.ApplicationPath {
 		c.who.Application, c.path = applicationPath(path)
@@ -207,6 +217,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(err)
 		return
 	}
+	if g.headersTooLarge(r) {
+		c.refuse(errHeaders)
+		return
+	}
 	if !known {
 		c.detail = r.Method + " " + cutText(path, 200)
 		c.refuse(errNotAllowed)
@@ -223,10 +237,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Unauthenticated answers a request that the server's authenticator refused, and records that.
 func (g *Gateway) Unauthenticated(w http.ResponseWriter, r *http.Request) {
-	g.callsOpen.Add(1)
-	defer g.callsOpen.Done()
 	path, _ := rawPath(r)
 	c := &call{g: g, w: w, r: r, id: newCallID(), start: g.set.Now(), op: operation{name: "refused", activity: true, surface: surfaceOf(path)}, unauthenticated: true}
+	if !g.enter() {
+		errShuttingDown.write(w, c.op.surface, c.id.String())
+		return
+	}
+	defer g.callsOpen.Done()
 	_ = c.identify() // it is refused, whoever it is
 	c.refuse(errAnonymous)
 }

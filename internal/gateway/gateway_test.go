@@ -114,7 +114,7 @@ type harness struct {
 
 func testLimits() Limits {
 	return Limits{
-		RequestBytes: 1 << 20, BufferedBytes: 8 << 20, ResponseBytes: 1 << 20,
+		HeaderBytes: 64 << 10, RequestBytes: 1 << 20, BufferedBytes: 8 << 20, ResponseBytes: 1 << 20,
 		BodyTimeout: time.Second, HeaderTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
 		RecordTimeout: 5 * time.Second, PendingOutcomes: 64,
 	}
@@ -141,7 +141,9 @@ func newHarnessBefore(t *testing.T, fake *fakeclaude.Server, change func(*Settin
 		change(&set)
 	}
 	h.gateway = New(set)
-	front := httptest.NewServer(h.gateway)
+	front := httptest.NewUnstartedServer(h.gateway)
+	front.Listener = h.gateway.Attach(front.Config, front.Listener)
+	front.Start()
 	h.url = front.URL
 	h.client = &http.Client{Transport: &http.Transport{DisableCompression: true}}
 	t.Cleanup(func() {

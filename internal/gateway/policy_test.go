@@ -38,8 +38,8 @@ func TestPolicyBlocks(t *testing.T) {
 		"another model":     {rule: Rule{Action: Block, Models: []string{"claude-opus-*"}}, prompt: benign, want: Allow},
 		"unverified users":  {rule: Rule{Action: Block, Unverified: true}, prompt: benign, want: Block, reason: "rule"},
 		"an application":    {rule: Rule{Action: Block, Applications: []string{"invoices"}}, prompt: benign, want: Allow},
-		"an attack":         {rule: Rule{Action: Block, Flags: []string{"prompt_injection*", "injection*"}}, prompt: attack, want: Block},
-		"no attack":         {rule: Rule{Action: Block, Flags: []string{"prompt_injection*", "injection*"}}, prompt: benign, want: Allow},
+		"an attack":         {rule: Rule{Action: Block, Flags: []string{"prompt_injection.*", "credit_card"}}, prompt: attack, want: Block},
+		"no attack":         {rule: Rule{Action: Block, Flags: []string{"prompt_injection.*", "credit_card"}}, prompt: benign, want: Allow},
 		"restricted data":   {rule: Rule{Action: Block, Level: audit.Restricted}, prompt: "key AKIAIOSFODNN7EXAMPLQ secret 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 card 4111 1111 1111 1111", want: Block},
 		"only a flag":       {rule: Rule{Action: Flag, Models: []string{"claude-*"}}, prompt: benign, want: Flag, reason: "rule"},
 		"decided, not done": {rule: Rule{Action: Block, Models: []string{"claude-*"}}, prompt: benign, want: Block, shadow: true, reason: "rule"},
@@ -93,7 +93,7 @@ func TestTerminatedSession(t *testing.T) {
 			require.NoError(t, err)
 			s.Identity.SessionHeader = "X-Session-Id"
 			s.Policy = NewRules(RulesSettings{
-				Rules:  []Rule{{Name: "attacks", Action: Terminate, Flags: []string{"prompt_injection*", "injection*"}}},
+				Rules:  []Rule{{Name: "attacks", Action: Terminate, Flags: []string{"prompt_injection.*", "credit_card"}}},
 				Engine: engine(t), Terminated: sessions, Now: func() time.Time { return now },
 			})
 		})

@@ -116,11 +116,18 @@ const (
 	gatewayErrorExact  = gatewayPrefix + "error.exact"
 )
 
+// gatewayAttributes is how many attributes a telling has, and the record that is made of it beside them, as a rule.
+const gatewayAttributes = 72
+
 // PutGateway writes what the gateway tells to a log record, for Reader.Gateway. it.Gateway must be
 // set, and the content normalised.
 func PutGateway(rec plog.LogRecord, it *Interaction) {
 	m := rec.Attributes()
-	m.EnsureCapacity(40)
+	if it.Gateway.Status == "" {
+		m.EnsureCapacity(4) // names the ids alone
+	} else {
+		m.EnsureCapacity(gatewayAttributes)
+	}
 	m.PutStr(gatewayCallID, it.Gateway.CallID.String())
 	for i := range gatewayStrings {
 		if v := *gatewayStrings[i].field(it); v != "" {
@@ -261,7 +268,7 @@ func (r *reader) canonical() {
 		if !r.a.has(a.key) {
 			continue
 		}
-		v, err := jcs.Parse(r.a.known[a.key].Str(), jcs.DefaultLimits)
+		v, err := r.mem.json.Parse(r.a.known[a.key].Str(), jcs.DefaultLimits)
 		if err == nil {
 			err = a.take(v)
 		}

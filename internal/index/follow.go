@@ -34,8 +34,12 @@ const (
 	// maxBatchBytes bounds the lines of a batch. One line is at most 60 KiB.
 	maxBatchBytes = 8 << 20
 	// settleTime is the least time between two passes, so that a thousand
-	// small deliveries don't make a thousand small transactions.
-	settleTime = 50 * time.Millisecond
+	// small deliveries don't make a thousand small transactions. With each entry that a
+	// pass took it is longer: the more comes, the more of it can be taken together, a call's
+	// beginning with its end.
+	settleTime    = 50 * time.Millisecond
+	settleByEntry = time.Millisecond
+	maxSettleTime = 500 * time.Millisecond
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 30 * time.Second
 	// absences is in how many passes in a row the ledger must lack the entry
@@ -78,6 +82,7 @@ type Follower struct {
 	State func(error)
 
 	absent map[string]int
+	took   int // entries of the last pass
 	now    func() time.Time
 }
 
@@ -115,7 +120,7 @@ func (f *Follower) Run(ctx context.Context) error {
 			continue
 		case more:
 		default:
-			if !sleep(ctx, settleTime, nil) || !sleep(ctx, poll, f.Notify) {
+			if !sleep(ctx, min(settleTime+time.Duration(f.took)*settleByEntry, maxSettleTime), nil) || !sleep(ctx, poll, f.Notify) {
 				return ctx.Err()
 			}
 		}
@@ -171,6 +176,7 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 	if f.absent == nil {
 		f.absent = map[string]int{}
 	}
+	f.took = 0
 	var errs []error
 	for _, stream := range streams {
 		if err := ctx.Err(); err != nil {
@@ -276,6 +282,7 @@ func (t *taking) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.f.took += len(t.batch.Lines)
 	t.batch.Lines, t.bytes = t.batch.Lines[:0], 0
 	cursor := t.cursor
 	t.f.observe(Event{Stream: t.batch.Stream, Applied: &applied, Cursor: &cursor})

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -272,6 +271,7 @@ type Log struct {
 	room     chan struct{} // closed when cur is taken
 	notify   chan struct{} // closed when durable grows
 	waiting  atomic.Int32  // urgent calls in cur, or all when patience is at its end
+	want     atomic.Int32  // urgent calls that the committer waits for, 0 when it doesn't
 
 	// Of the committer alone.
 	part     *part
@@ -282,9 +282,11 @@ type Log struct {
 	skip     int // commits that don't wait for more calls
 	backoff  int
 	fsyncAvg time.Duration
+	timer    *time.Timer // of gather
 
-	wake chan struct{}
-	stop chan struct{}
+	wake     chan struct{}
+	gathered chan struct{} // as many calls as are wanted have come
+	stop     chan struct{}
 	done chan struct{}
 
 	seal    sealer
@@ -436,6 +438,12 @@ func (l *Log) enqueue(ctx context.Context, entries []Entry) (*batch, AppendResul
 	l.waiting.Store(int32(b.urgent))
 	if b.urgent == 1 {
 		l.rouse()
+	}
+	if want := l.want.Load(); want > 0 && int32(b.urgent) >= want {
+		select {
+		case l.gathered <- struct{}{}:
+		default:
+		}
 	}
 	return b, res, nil
 }
@@ -613,8 +621,7 @@ func (l *Log) finish() {
 
 // gather waits a moment for the calls that came together last time, so that
 // they share a sync again: closed-loop writers would otherwise split into two
-// halves that take turns. It yields instead of sleeping, because a timer is
-// coarser than the wait, and gives up for a while when they don't come.
+// halves that take turns. It gives up for a while when they don't come.
 func (l *Log) gather() {
 	n := int(l.waiting.Load())
 	if n >= l.expect {
@@ -625,12 +632,21 @@ func (l *Log) gather() {
 		l.skip--
 		return
 	}
-	start := time.Now()
-	limit := min(l.fsyncAvg, 2*time.Millisecond)
-	for n < l.expect && time.Since(start) < limit {
-		runtime.Gosched()
+	select {
+	case <-l.gathered: // of a wait that was over
+	default:
+	}
+	l.want.Store(int32(l.expect))
+	if n = int(l.waiting.Load()); n < l.expect {
+		l.timer.Reset(min(l.fsyncAvg, maxGather))
+		select {
+		case <-l.gathered:
+			l.timer.Stop()
+		case <-l.timer.C:
+		}
 		n = int(l.waiting.Load())
 	}
+	l.want.Store(0)
 	if 4*n >= 3*l.expect {
 		l.backoff = 0
 		return
@@ -638,6 +654,9 @@ func (l *Log) gather() {
 	l.backoff = min(l.backoff+1, 6)
 	l.skip = 1 << l.backoff
 }
+
+// maxGather bounds how long calls are waited for.
+const maxGather = 2 * time.Millisecond
 
 // commit writes and syncs the current batch and answers its callers.
 func (l *Log) commit() {

@@ -35,8 +35,8 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	l := &Log{
 		opts: opts, log: opts.Logger, store: opts.Store,
 		room: make(chan struct{}), notify: make(chan struct{}),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-		win: newWindow(opts.DedupEntries, opts.DedupAge),
+		wake: make(chan struct{}, 1), gathered: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		win: newWindow(opts.DedupEntries, opts.DedupAge), timer: time.NewTimer(maxGather),
 	}
 	if l.store == nil {
 		l.store = bucket.NewLocal(filepath.Join(opts.Dir, "store"))

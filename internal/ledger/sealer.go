@@ -238,6 +238,7 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		return nil, nil, fmt.Errorf("%w: starts at entry %d, %d is next", ErrDamaged, first, s.tree.size)
 	}
 	b := newSegBuilder(first, s.prev, p.header.Hour)
+	b.leaves, b.raw = make([]Hash, 0, p.count()), make([]byte, 0, min(frameRaw, p.lines))
 	prev := s.prev
 	newest := map[string]time.Time{} // event of each class
 	containers := map[string]*cntBuilder{}
@@ -260,7 +261,11 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		newest[class] = maxTime(newest[class], e.time)
 		for _, c := range e.contents {
 			if containers[class] == nil {
-				containers[class] = newCntBuilder(class)
+				room := int64(0)
+				if len(containers) == 0 { // there is only one, as a rule
+					room = max(p.size-p.lines, 0)
+				}
+				containers[class] = newCntBuilder(class, room)
 			}
 			byClass[class] = append(byClass[class], contentRef{line: uint32(e.seq - first), sha: containers[class].add(e.seq, c)})
 		}

@@ -11,6 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +75,102 @@ func TestConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { require.ErrorContains(t, load(t, tc.settings), tc.want) })
 	}
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	return string(b)
+}
+
+// The examples of the README are taken as they stand: a configuration with its policy, a file of keys.
+func TestExamplesOfTheReadmeAreValid(t *testing.T) {
+	configurations, keys := 0, 0
+	for _, block := range yamlBlock.FindAllStringSubmatch(readme(t), -1) {
+		doc, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
+		require.NoError(t, err, block[1])
+		all, err := doc.AsConf()
+		if err != nil { // a list, which no configuration is
+			path := filepath.Join(t.TempDir(), "keys.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(block[1]), 0o600))
+			_, err := readKeys(path)
+			require.NoError(t, err, block[1])
+			keys++
+			continue
+		}
+		receivers, err := all.Sub("receivers")
+		require.NoError(t, err, block[1])
+		require.NotEmpty(t, receivers.ToStringMap(), "an example shows the component where it stands:\n%s", block[1])
+		for id := range receivers.ToStringMap() {
+			sub, err := receivers.Sub(id)
+			require.NoError(t, err, block[1])
+			cfg := createDefaultConfig().(*Config)
+			require.NoError(t, sub.Unmarshal(cfg), block[1])
+			require.NoError(t, confmap.Validate(cfg), block[1])
+			cfg.Policy.Directory = t.TempDir()
+			policy, err := cfg.Policy.policy(id)
+			require.NoError(t, err, block[1])
+			if policy != nil {
+				require.NoError(t, policy.Close())
+			}
+			configurations++
+		}
+	}
+	require.NotZero(t, configurations)
+	require.NotZero(t, keys)
+}
+
+// The README has every key of the configuration but those of the collector's own libraries, which it links.
+func TestReadmeNamesEveryKey(t *testing.T) {
+	text := readme(t)
+	var keys func(prefix string, typ reflect.Type)
+	keys = func(prefix string, typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("mapstructure"), ",")
+			key := prefix + name
+			switch {
+			case name == "":
+				require.Contains(t, text, "confighttp")
+			case f.Type.Kind() == reflect.Struct && f.Type.PkgPath() == reflect.TypeFor[Config]().PkgPath():
+				keys(key+"::", f.Type)
+			case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
+				require.Contains(t, text, "| `"+key+"` |")
+				for j := range f.Type.Elem().NumField() {
+					require.True(t, strings.Contains(text, "`"+f.Type.Elem().Field(j).Tag.Get("mapstructure")), "the README tells of %s of %s", f.Type.Elem().Field(j).Name, key)
+				}
+			default:
+				// Some keys share a line of the table, with one prefix or for every upstream.
+				parent, last := "", key
+				if i := strings.LastIndex(key, "::"); i >= 0 {
+					parent, last = key[:i], key[i:]
+				}
+				of, _, _ := strings.Cut(parent, "::")
+				require.True(t, strings.Contains(text, "`"+key+"`") || strings.Contains(text, "`"+of+"::*"+last+"`") ||
+					strings.Contains(text, "`"+parent+"::") && strings.Contains(text, ", `"+last+"`"), "the README's table of keys has %s", key)
+			}
+		}
+	}
+	keys("", reflect.TypeFor[Config]())
+}
+
+// A rule on a flag that can't be found is refused when the rules are read, by its key.
+func TestPolicyOnUnknownFlags(t *testing.T) {
+	policy := func(rules ...RuleConfig) error {
+		c := &PolicyConfig{Rules: rules}
+		p, err := c.policy("claude_gateway")
+		if err == nil {
+			require.NoError(t, p.Close())
+		}
+		return err
+	}
+	require.NoError(t, policy(RuleConfig{Name: "a", Action: "block", Flags: []string{"prompt_injection.*"}}))
+	err := policy(RuleConfig{Name: "a", Action: "block"}, RuleConfig{Name: "b", Action: "block", Flags: []string{"prompt_injection.*", "crdit_card"}})
+	require.ErrorContains(t, err, `rules[1]::flags[1]: "crdit_card"`)
+	require.ErrorContains(t, err, "closest are credit_card")
 }
 
 func TestKeysFile(t *testing.T) {

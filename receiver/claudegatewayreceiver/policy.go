@@ -161,6 +161,12 @@ func (c *PolicyConfig) policy(name string) (gateway.Policy, error) {
 		if set.Engine, err = detect.New(detect.Config{Files: c.RuleFiles}); err != nil {
 			return nil, fmt.Errorf("rule_files: %w", err)
 		}
+		finds := set.Engine.Finds()
+		for i := range set.Rules {
+			if err := set.Rules[i].CheckFlags(finds); err != nil {
+				return nil, fmt.Errorf("rules[%d]::%w", i, err)
+			}
+		}
 	}
 	if c.Directory != "" {
 		if set.Terminated, err = terminated.Open(filepath.Join(c.Directory, sessionsIn), c.Terminated.Duration); err != nil {

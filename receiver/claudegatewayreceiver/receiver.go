@@ -83,7 +83,7 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	r.gateway = gateway.New(gateway.Settings{
 		Name: r.set.ID.String(), Next: r.next, Upstreams: upstreams,
 		Limits: gateway.Limits{
-			RequestBytes: l.MaxRequestBytes, BufferedBytes: l.MaxBufferedBytes, ResponseBytes: l.MaxResponseBytes,
+			HeaderBytes: l.MaxHeaderBytes, RequestBytes: l.MaxRequestBytes, BufferedBytes: l.MaxBufferedBytes, ResponseBytes: l.MaxResponseBytes,
 			BodyTimeout: t.Body, HeaderTimeout: t.Header, IdleTimeout: t.Idle, WriteTimeout: t.Write,
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},
@@ -114,16 +114,11 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return err
 	}
-	r.server.MaxHeaderBytes = l.MaxHeaderBytes
-	// The AWS SDK for JavaScript speaks HTTP/2 without TLS to http endpoints.
-	r.server.Protocols = new(http.Protocols)
-	r.server.Protocols.SetHTTP1(true)
-	r.server.Protocols.SetHTTP2(true)
-	r.server.Protocols.SetUnencryptedHTTP2(true)
 	listener, err := r.cfg.Server.ToListener(ctx)
 	if err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
+	listener = r.gateway.Attach(r.server, listener)
 	r.set.Logger.Info("gateway listens", zap.String("endpoint", listener.Addr().String()))
 	r.serving.Go(func() {
 		if err := r.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -34,6 +34,11 @@ const (
 	Indirect = "prompt_injection.indirect"
 )
 
+// Flags are all that [Inspect] raises, those of obfuscation too.
+func Flags() []string {
+	return append(flagOf[:kinds:kinds], Indirect, Homoglyph, ZeroWidth, Bidi, Tags, Encoded, Leet)
+}
+
 // kinds of evidence, indexes into evidence
 const (
 	kOverride = iota

@@ -25,13 +25,15 @@ func TestMain(m *testing.M) { os.Exit(estest.Main(m)) }
 type elastic struct {
 	*collector
 	prefix string
+	// patience is how long a command may take.
+	patience time.Duration
 }
 
 // newElastic prepares a collector with a file of config/ that has an index in
 // Elasticsearch.
 func newElastic(t *testing.T, configFile string, url, prefix string, settings map[string]any) *elastic {
 	t.Helper()
-	c := &elastic{newCollector(t, configFile, settings), prefix}
+	c := &elastic{newCollector(t, configFile, settings), prefix, 10 * time.Minute}
 	c.env = append(c.env, "ELASTICSEARCH_URL="+url, "CLAUDEAUDIT_INDEX="+prefix)
 	return c
 }
@@ -39,7 +41,7 @@ func newElastic(t *testing.T, configFile string, url, prefix string, settings ma
 // cli runs the command with the collector's configuration.
 func (c *elastic) cli(args ...string) result {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), c.patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program(c.t, "claudeaudit"), append(args, "--config", c.configs[0])...)
 	cmd.Dir = c.dir
@@ -227,6 +229,7 @@ func TestElasticsearchKilled(t *testing.T) {
 	c.start()
 	client := c.client()
 	n := elasticRecords(t)
+	c.patience += time.Duration(n) * 2 * time.Millisecond // the commands go through all records
 	const perRequest = 100
 	began := time.Now()
 	kills := 0
@@ -254,7 +257,7 @@ func TestElasticsearchKilled(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got := c.cli("search", "--limit", "1")
 		return got.code == 0 && !strings.Contains(got.stderr, "lacks") && !strings.Contains(got.stderr, "can't tell")
-	}, 10*time.Minute, time.Second, "the index never caught up")
+	}, c.patience, time.Second, "the index never caught up")
 	t.Logf("caught up after %v; %d writes were refused on the way, %d passed", time.Since(began).Round(time.Second), proxy.Refused.Load(), proxy.Passed.Load())
 	require.Positive(t, proxy.Refused.Load())
 	time.Sleep(1500 * time.Millisecond)

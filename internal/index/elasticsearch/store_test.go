@@ -109,6 +109,10 @@ func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 				r.Timestamp = indextest.Day.Add(time.Duration(rnd.IntN(7)-3) * time.Second)
 				r.Source.Rank = 1 + rnd.IntN(3)
 			}
+			if rnd.IntN(8) == 0 { // or on quite another day
+				r.Timestamp = r.Timestamp.AddDate(0, 0, 10*(rnd.IntN(5)-2))
+				r.Source.Rank = 1 + rnd.IntN(3)
+			}
 			switch rnd.IntN(3) {
 			case 0:
 				r.ResponseID = ""

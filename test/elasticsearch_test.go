@@ -253,22 +253,28 @@ func TestElasticsearchKilled(t *testing.T) {
 		require.NoError(t, client.Send(t.Context(), traces(calls...), otlpclient.GRPC))
 	}
 	<-back
-	t.Logf("%d calls acknowledged in %v, with the server killed twice", n, time.Since(began).Round(time.Second))
+	step := func(what string, args ...any) {
+		t.Logf(what+" after %v", append(args, time.Since(began).Round(time.Second))...)
+	}
+	step("%d calls acknowledged, with the server killed %d times,", n, kills)
 	require.Eventually(t, func() bool {
 		got := c.cli("search", "--limit", "1")
 		return got.code == 0 && !strings.Contains(got.stderr, "lacks") && !strings.Contains(got.stderr, "can't tell")
 	}, c.patience, time.Second, "the index never caught up")
-	t.Logf("caught up after %v; %d writes were refused on the way, %d passed", time.Since(began).Round(time.Second), proxy.Refused.Load(), proxy.Passed.Load())
+	step("caught up, %d writes refused on the way and %d passed,", proxy.Refused.Load(), proxy.Passed.Load())
 	require.Positive(t, proxy.Refused.Load())
-	time.Sleep(1500 * time.Millisecond)
+	server.Do(t, http.MethodPost, "/"+prefix+"*/_refresh", nil, nil)
 	var count struct {
 		Count int `json:"count"`
 	}
 	server.Do(t, http.MethodGet, "/"+prefix+"-*/_count", nil, &count)
 	require.Equal(t, n, count.Count)
 	c.requireIndexHolds()
+	step("verify --index holds")
 	got := c.cli("reindex")
 	require.Contains(t, got.stdout, "0 entries taken, 0 differences found, 0 documents repaired")
+	step("reindex changed nothing")
 	c.stop()
 	c.verify()
+	step("the ledger holds")
 }

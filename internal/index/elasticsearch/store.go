@@ -370,8 +370,9 @@ func (t *taking) read(ctx context.Context, b index.Batch) error {
 	return nil
 }
 
-// unreadableItem is the write that keeps an entry that can't be read. One that
-// is there already is a conflict, and the same.
+// unreadableItem is the write that keeps an entry that can't be read, until
+// retention after now: its own time nobody knows. One that is there already is a
+// conflict, and the same.
 func (t *taking) unreadableItem(l index.Line, why error) *item {
 	type entry struct {
 		Stream string `json:"stream"`
@@ -380,7 +381,7 @@ func (t *taking) unreadableItem(l index.Line, why error) *item {
 	}
 	doc, err := json.Marshal(map[string]any{
 		"reason": why.Error(),
-		"index":  map[string]any{"streams": []string{t.stream}, "time": 0, "entries": []entry{{t.stream, l.Seq, string(l.Data)}}},
+		"index":  map[string]any{"streams": []string{t.stream}, "time": time.Now().UnixNano(), "entries": []entry{{t.stream, l.Seq, string(l.Data)}}},
 	})
 	if err != nil {
 		panic(err) // strings and numbers

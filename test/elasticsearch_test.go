@@ -25,13 +25,15 @@ func TestMain(m *testing.M) { os.Exit(estest.Main(m)) }
 type elastic struct {
 	*collector
 	prefix string
+	// patience is how long a command may take.
+	patience time.Duration
 }
 
 // newElastic prepares a collector with a file of config/ that has an index in
 // Elasticsearch.
 func newElastic(t *testing.T, configFile string, url, prefix string, settings map[string]any) *elastic {
 	t.Helper()
-	c := &elastic{newCollector(t, configFile, settings), prefix}
+	c := &elastic{newCollector(t, configFile, settings), prefix, 10 * time.Minute}
 	c.env = append(c.env, "ELASTICSEARCH_URL="+url, "CLAUDEAUDIT_INDEX="+prefix)
 	return c
 }
@@ -39,7 +41,7 @@ func newElastic(t *testing.T, configFile string, url, prefix string, settings ma
 // cli runs the command with the collector's configuration.
 func (c *elastic) cli(args ...string) result {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), c.patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program(c.t, "claudeaudit"), append(args, "--config", c.configs[0])...)
 	cmd.Dir = c.dir
@@ -227,6 +229,7 @@ func TestElasticsearchKilled(t *testing.T) {
 	c.start()
 	client := c.client()
 	n := elasticRecords(t)
+	c.patience += time.Duration(n) * 2 * time.Millisecond // the commands go through all records
 	const perRequest = 100
 	began := time.Now()
 	kills := 0
@@ -250,22 +253,28 @@ func TestElasticsearchKilled(t *testing.T) {
 		require.NoError(t, client.Send(t.Context(), traces(calls...), otlpclient.GRPC))
 	}
 	<-back
-	t.Logf("%d calls acknowledged in %v, with the server killed twice", n, time.Since(began).Round(time.Second))
+	step := func(what string, args ...any) {
+		t.Logf(what+" after %v", append(args, time.Since(began).Round(time.Second))...)
+	}
+	step("%d calls acknowledged, with the server killed %d times,", n, kills)
 	require.Eventually(t, func() bool {
 		got := c.cli("search", "--limit", "1")
 		return got.code == 0 && !strings.Contains(got.stderr, "lacks") && !strings.Contains(got.stderr, "can't tell")
-	}, 10*time.Minute, time.Second, "the index never caught up")
-	t.Logf("caught up after %v; %d writes were refused on the way, %d passed", time.Since(began).Round(time.Second), proxy.Refused.Load(), proxy.Passed.Load())
+	}, c.patience, time.Second, "the index never caught up")
+	step("caught up, %d writes refused on the way and %d passed,", proxy.Refused.Load(), proxy.Passed.Load())
 	require.Positive(t, proxy.Refused.Load())
-	time.Sleep(1500 * time.Millisecond)
+	server.Do(t, http.MethodPost, "/"+prefix+"*/_refresh", nil, nil)
 	var count struct {
 		Count int `json:"count"`
 	}
 	server.Do(t, http.MethodGet, "/"+prefix+"-*/_count", nil, &count)
 	require.Equal(t, n, count.Count)
 	c.requireIndexHolds()
+	step("verify --index holds")
 	got := c.cli("reindex")
 	require.Contains(t, got.stdout, "0 entries taken, 0 differences found, 0 documents repaired")
+	step("reindex changed nothing")
 	c.stop()
 	c.verify()
+	step("the ledger holds")
 }

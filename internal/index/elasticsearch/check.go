@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,7 @@ func (f Finding) String() string {
 const (
 	// maxFields bounds the fields that a finding names.
 	maxFields = 20
-	// checkPage is how many documents are compared at a time.
+	// checkPage is how many documents are read at a time.
 	checkPage = 1000
 	// maxBuffered bounds the lines that wait for being taken.
 	maxBuffered = 8 << 20
@@ -81,6 +82,7 @@ type Checker struct {
 	r        *Reader
 	expected index.Store
 	found    func(Finding)
+	page     int // documents read at a time
 	cursors  map[string]uint64
 	batch    index.Batch
 	buffered int
@@ -105,7 +107,7 @@ type CheckOptions struct {
 
 // NewChecker starts a comparison.
 func (r *Reader) NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
-	c := &Checker{r: r, expected: o.Expected, found: o.Found, cursors: map[string]uint64{}}
+	c := &Checker{r: r, expected: o.Expected, found: o.Found, page: checkPage, cursors: map[string]uint64{}}
 	st, err := r.readState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("checking the index: %w", err)
@@ -187,28 +189,24 @@ func (c *Checker) Finish(ctx context.Context) error {
 	return nil
 }
 
-// side is one of the two lists that are gone through, in order of time and
-// event.
+// side is one of the two lists that are gone through: newest day first, and
+// within a day newest time first, events of the same time largest first. That is
+// how the server keeps the documents of a day, so that a page costs what is on it.
 type side struct {
 	next func() ([]listed, error) // the next page, none at the end
 	page []listed
 }
 
 type listed struct {
+	day   time.Time // whose index holds it, or should
 	time  int64
 	event uuid.UUID
 	hit   hit // the index's side
 }
 
+// compare is below 0 when l comes before o.
 func (l *listed) compare(o *listed) int {
-	switch {
-	case l.time != o.time:
-		if l.time < o.time {
-			return -1
-		}
-		return 1
-	}
-	return compareEvents(l.event, o.event)
+	return cmp.Or(o.day.Compare(l.day), cmp.Compare(o.time, l.time), compareEvents(o.event, l.event))
 }
 
 func (s *side) peek() (*listed, error) {
@@ -243,7 +241,7 @@ func (c *Checker) compare(ctx context.Context) error {
 				return err
 			}
 			return c.mend(ctx)
-		case h == nil || w != nil && w.compare(h) < 0:
+		case h == nil || w != nil && w.compare(h) < 0: // h comes later
 			err = c.missing(ctx, w.event)
 			want.pop()
 		case w == nil || w.compare(h) > 0:
@@ -282,7 +280,7 @@ func (c *Checker) foreignIndices(ctx context.Context) error {
 }
 
 func (c *Checker) ledgerSide(ctx context.Context) *side {
-	q := index.Query{Kind: index.KindAll, Order: index.OldestFirst, Limit: checkPage}
+	q := index.Query{Kind: index.KindAll, Limit: c.page}
 	done := false
 	return &side{next: func() ([]listed, error) {
 		for !done {
@@ -293,7 +291,8 @@ func (c *Checker) ledgerSide(ctx context.Context) *side {
 			q.After, done = page.Next, page.Next == ""
 			out := make([]listed, len(page.Records))
 			for i := range page.Records {
-				out[i] = listed{time: index.UnixNano(page.Records[i].Timestamp), event: page.Records[i].EventID}
+				r := &page.Records[i]
+				out[i] = listed{day: dayOf(r.Timestamp), time: index.UnixNano(r.Timestamp), event: r.EventID}
 			}
 			if len(out) > 0 {
 				return out, nil
@@ -306,7 +305,7 @@ func (c *Checker) ledgerSide(ctx context.Context) *side {
 // indexSide lists the documents of all days.
 func (c *Checker) indexSide(ctx context.Context) *side {
 	var days []time.Time
-	var after []json.RawMessage
+	var day *dayPages
 	started := false
 	return &side{next: func() ([]listed, error) {
 		if !started {
@@ -317,44 +316,158 @@ func (c *Checker) indexSide(ctx context.Context) *side {
 				return nil, err
 			}
 		}
-		for len(days) > 0 {
-			body := map[string]any{
-				"size": checkPage, "track_total_hits": false,
-				// A document without a time is one that somebody added; it comes first.
-				"sort": []any{map[string]any{"index.time": map[string]any{"order": "asc", "missing": "_first"}}, map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}}},
+		for {
+			if day == nil {
+				if len(days) == 0 {
+					return nil, nil
+				}
+				day = &dayPages{r: c.r, day: days[len(days)-1], size: c.page}
+				days = days[:len(days)-1]
 			}
-			if after != nil {
-				body["search_after"] = after
-			}
-			a, err := c.r.search(ctx, []string{c.r.names.day(days[0])}, body)
+			hits, err := day.next(ctx)
 			if err != nil {
 				return nil, err
 			}
-			if len(a.Hits.Hits) == 0 {
-				days, after = days[1:], nil
+			if len(hits) == 0 {
+				day = nil
 				continue
 			}
 			var out []listed
-			for _, h := range a.Hits.Hits {
-				l := listed{hit: h}
-				after = h.Sort
-				if pos, err := h.position(); err != nil {
+			for _, h := range hits {
+				pos, err := h.position()
+				if err != nil {
 					c.found(Finding{Kind: KindExtra, Index: h.Index, ID: h.ID, Detail: "it is none of ours"})
 					if err := c.removeHit(ctx, h.documentID); err != nil {
 						return nil, err
 					}
 					continue
-				} else {
-					l.time, l.event = pos.Time.UnixNano(), pos.Event
 				}
-				out = append(out, l)
+				out = append(out, listed{day: day.day, time: pos.Time.UnixNano(), event: pos.Event, hit: h})
 			}
 			if len(out) > 0 {
 				return out, nil
 			}
 		}
-		return nil, nil
 	}}
+}
+
+// dayPages reads the documents of a day, page by page: those with a time in the
+// order in which the server keeps them, then those without, which somebody added.
+//
+// With search_after alone the server goes through all that comes before a page.
+// The bound on the time, by which the documents lie sorted, takes it to the
+// page's first; so a day costs as much as it has documents.
+type dayPages struct {
+	r    *Reader
+	day  time.Time
+	size int
+
+	last []json.RawMessage // what the last document was sorted by
+	over bool              // the documents with a time are
+	// aside are documents that the order does not tell apart. They are read before
+	// it goes on.
+	aside *aside
+}
+
+// aside reads documents in the order in which they were written.
+type aside struct {
+	query map[string]any
+	sort  []json.RawMessage // what they share
+	last  []json.RawMessage
+}
+
+// next is the next page, none at the end.
+func (p *dayPages) next(ctx context.Context) ([]hit, error) {
+	for p.aside != nil || !p.over {
+		var hits []hit
+		var err error
+		if p.aside != nil {
+			hits, err = p.nextAside(ctx)
+		} else {
+			hits, err = p.nextTimed(ctx)
+		}
+		if err != nil || len(hits) > 0 {
+			return hits, err
+		}
+	}
+	return nil, nil
+}
+
+func (p *dayPages) nextTimed(ctx context.Context) ([]hit, error) {
+	hits, err := p.search(ctx, p.timed())
+	if err != nil {
+		return nil, err
+	}
+	if len(hits) < p.size {
+		p.over = true
+		p.aside = &aside{query: map[string]any{"must_not": exists("index.time")}}
+		return hits, nil
+	}
+	// The page may end between copies of a document.
+	p.last = hits[len(hits)-1].Sort
+	same := []any{term("index.time", p.last[0])}
+	query := map[string]any{}
+	if string(p.last[1]) == "null" {
+		query["must_not"] = exists("event_id")
+	} else {
+		same = append(same, term("event_id", p.last[1]))
+	}
+	query["filter"] = same
+	p.aside = &aside{query: query, sort: p.last}
+	n := slices.IndexFunc(hits, func(h hit) bool { return slices.EqualFunc(h.Sort, p.last, sameJSON) })
+	return hits[:n], nil
+}
+
+// timed asks for the page behind the last document.
+func (p *dayPages) timed() map[string]any {
+	body := map[string]any{"sort": []any{map[string]any{"index.time": "desc"}, map[string]any{"event_id": "desc"}}}
+	filter := exists("index.time")
+	if p.last != nil {
+		body["search_after"] = p.last
+		filter = map[string]any{"range": map[string]any{"index.time": map[string]any{"lte": p.last[0]}}}
+	}
+	body["query"] = map[string]any{"bool": map[string]any{"filter": filter}}
+	return body
+}
+
+func (p *dayPages) nextAside(ctx context.Context) ([]hit, error) {
+	a := p.aside
+	body := map[string]any{"sort": []string{"_seq_no"}, "query": map[string]any{"bool": a.query}}
+	if a.last != nil {
+		body["search_after"] = a.last
+	}
+	hits, err := p.search(ctx, body)
+	if err != nil {
+		return nil, err
+	}
+	if len(hits) < p.size {
+		p.aside = nil
+	} else {
+		a.last = hits[len(hits)-1].Sort
+	}
+	for i := range hits {
+		hits[i].Sort = a.sort
+	}
+	return hits, nil
+}
+
+func (p *dayPages) search(ctx context.Context, body map[string]any) ([]hit, error) {
+	body["size"], body["track_total_hits"] = p.size, false
+	a, err := p.r.search(ctx, []string{p.r.names.day(p.day)}, body)
+	if err != nil {
+		return nil, err
+	}
+	return a.Hits.Hits, nil
+}
+
+func sameJSON(a, b json.RawMessage) bool { return bytes.Equal(a, b) }
+
+func exists(field string) map[string]any {
+	return map[string]any{"exists": map[string]any{"field": field}}
+}
+
+func term(field string, value any) map[string]any {
+	return map[string]any{"term": map[string]any{field: value}}
 }
 
 // newer are the entries of a document that the ledger was not asked for: those
@@ -462,9 +575,10 @@ func (c *Checker) parkedDocument(head *document, event uuid.UUID) document {
 func (c *Checker) parked(ctx context.Context) error {
 	var after []json.RawMessage
 	for {
-		body := map[string]any{"size": checkPage, "track_total_hits": false, "sort": []any{map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}}}}
+		body := map[string]any{"size": c.page, "track_total_hits": false, "sort": []string{"_seq_no"}}
 		if after != nil {
 			body["search_after"] = after
+			body["query"] = map[string]any{"bool": map[string]any{"filter": map[string]any{"range": map[string]any{"_seq_no": map[string]any{"gt": after[0]}}}}}
 		}
 		a, err := c.r.search(ctx, []string{c.r.names.parked()}, body)
 		if err != nil {
@@ -491,7 +605,7 @@ func (c *Checker) parked(ctx context.Context) error {
 				return err
 			}
 		}
-		if len(a.Hits.Hits) < checkPage {
+		if len(a.Hits.Hits) < c.page {
 			return nil
 		}
 	}

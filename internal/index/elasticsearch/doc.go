@@ -35,9 +35,10 @@
 // nothing is left to change. A writer that is alone needs none of this; it
 // registers its streams before it writes and reads who else has after it wrote.
 //
-// They are looked for on the day of the record and the days beside it. Twins
-// whose times lie further apart are not joined, unless one between them joins
-// all; SQLite's index joins those too.
+// The same way two documents of one event are found that two writers made because
+// they know of times that lie days apart. Both are looked for on all days, and once:
+// when a stream first tells of the event, and when the day or the response id of its
+// document changes. Whoever writes later finds what was written before.
 //
 // An event whose observations lie on several days moves to the day of its
 // merge: it is written there first and removed from the other day then. What

@@ -13,6 +13,7 @@ import (
 	elastic "github.com/elastic/go-elasticsearch/v8"
 	"github.com/stretchr/testify/require"
 
+	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
@@ -27,7 +28,6 @@ type ilmStub struct {
 
 	mu       sync.Mutex
 	policies map[string]json.RawMessage
-	template string
 	deleted  []string
 }
 
@@ -55,7 +55,6 @@ func (s *ilmStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"acknowledged":true}`)
 		return
 	case strings.HasPrefix(r.URL.Path, "/_index_template/") && r.Method == http.MethodPut:
-		s.template = string(body)
 		var t map[string]any
 		if json.Unmarshal(body, &t) == nil {
 			settings := t["template"].(map[string]any)["settings"].(map[string]any)
@@ -85,21 +84,22 @@ func (s *ilmStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Where the cluster has lifecycle management, a policy removes days, by the date
-// in the index's name, and the store does not; it only takes no older records
-// any more. Where it hasn't, the store removes days itself. This cluster's
+// in the index's name, and the store only those that it left; it takes no older
+// records any more. Where it hasn't, the store removes days itself. This cluster's
 // lifecycle management is a stub.
 func TestRetention(t *testing.T) {
 	server := estest.Shared(t)
 	retention := 30 * 24 * time.Hour
-	now := indextest.Day.AddDate(0, 0, 40)
 	fill := func(s *Store) {
 		l := indextest.NewLedger()
-		l.Append("a", indextest.Record(1))
-		r := indextest.Record(2)
-		r.Timestamp = now
-		l.Append("a", r)
+		for i := range 6 { // days 0 to 5
+			l.Append("a", indextest.Record(i, response("twins"), func(r *audit.Record) { r.Timestamp = indextest.Day.AddDate(0, 0, i) }))
+		}
+		l.Append("b", indextest.Record(6, response("twins")))
 		require.NoError(t, (&index.Follower{Ledger: l, Store: s}).CatchUp(t.Context()))
+		require.Len(t, parkedEvents(t, s), 1)
 	}
+	now := indextest.Day.AddDate(0, 0, 34).Add(time.Hour) // day 4 is the first that retention keeps
 
 	stub := &ilmStub{target: server.URL, policies: map[string]json.RawMessage{}}
 	front := httptest.NewServer(stub)
@@ -109,16 +109,14 @@ func TestRetention(t *testing.T) {
 	require.NoError(t, err)
 	s, err := Open(t.Context(), client, Options{Prefix: prefix, Replicas: none(), Refresh: true, Retention: retention})
 	require.NoError(t, err)
-	require.JSONEq(t, `{"policy":{"phases":{"hot":{"min_age":"0ms","actions":{}},"delete":{"min_age":"744h","actions":{"delete":{}}}}}}`, string(stub.policies[prefix]))
-	require.Contains(t, stub.template, `"index.lifecycle.name":"`+prefix+`"`)
-	require.Contains(t, stub.template, `"index.lifecycle.parse_origination_date":true`)
 	fill(s)
 	n, err := s.Prune(t.Context(), now.Add(-retention), 100)
 	require.NoError(t, err)
-	require.Zero(t, n)
-	require.Empty(t, stub.deleted)
-	st := indextest.NewStream("b")
-	applied, err := s.Apply(t.Context(), index.Batch{Stream: "b", Lines: []index.Line{st.Next(indextest.Record(3))}})
+	require.Equal(t, 2, n)
+	require.Equal(t, []string{"/" + prefix + "-2026.11.24", "/" + prefix + "-2026.11.25"}, stub.deleted, "days that the lifecycle management left")
+	require.Empty(t, parkedEvents(t, s), "it knows nothing of these")
+	st := indextest.NewStream("c")
+	applied, err := s.Apply(t.Context(), index.Batch{Stream: "c", Lines: []index.Line{st.Next(indextest.Record(3))}})
 	require.NoError(t, err)
 	require.Equal(t, 1, applied.Expired)
 
@@ -126,6 +124,130 @@ func TestRetention(t *testing.T) {
 	fill(own)
 	n, err = own.Prune(t.Context(), now.Add(-retention), 100)
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	require.Equal(t, []int{2}, indextest.IDs(t, own, index.Query{}))
+	require.Equal(t, 4, n)
+	require.Equal(t, []int{5, 4}, indextest.IDs(t, own, index.Query{}))
+	require.Empty(t, parkedEvents(t, own))
+}
+
+func response(id string) func(*audit.Record) {
+	return func(r *audit.Record) { r.ResponseID = id }
+}
+
+func parkedEvents(t *testing.T, s *Store) []hit {
+	t.Helper()
+	a, err := s.search(t.Context(), []string{s.names.parked()}, map[string]any{})
+	require.NoError(t, err)
+	return a.Hits.Hits
+}
+
+// exchange is a request that is expected, with its answer.
+type exchange struct {
+	method, path, body string
+	status             int
+	answer             string
+}
+
+// script answers the requests that are expected, in their order.
+type script struct {
+	t    *testing.T
+	left []exchange
+}
+
+func (s *script) Perform(r *http.Request) (*http.Response, error) {
+	require.NotEmpty(s.t, s.left, "%s %s: one request too many", r.Method, r.URL)
+	want := s.left[0]
+	s.left = s.left[1:]
+	require.Equal(s.t, want.method+" "+want.path, r.Method+" "+r.URL.RequestURI())
+	if want.body != "" {
+		require.Equal(s.t, "application/json", r.Header.Get("Content-Type"))
+		body, err := io.ReadAll(r.Body)
+		require.NoError(s.t, err)
+		require.JSONEq(s.t, want.body, string(body))
+	} else {
+		require.Nil(s.t, r.Body)
+	}
+	return &http.Response{StatusCode: want.status, Body: io.NopCloser(strings.NewReader(want.answer))}, nil
+}
+
+// What is asked of a cluster to have the index in place, as its API documents it:
+// the policy before the template that names it, and both before any index.
+func TestInstalling(t *testing.T) {
+	const (
+		unknown = `{"error":{"type":"resource_not_found_exception","reason":"not found"},"status":404}`
+		done    = `{"acknowledged":true}`
+		policy  = `{"policy":{"phases":{"hot":{"min_age":"0ms","actions":{}},"delete":{"min_age":"9624h","actions":{"delete":{}}}}}}`
+		there   = `{"acme":{"version":1,"policy":{"phases":{}}}}`
+	)
+	template := func(settings map[string]any) string {
+		var tpl map[string]any
+		require.NoError(t, json.Unmarshal(Template(), &tpl))
+		for k, v := range settings {
+			tpl["settings"].(map[string]any)[k] = v
+		}
+		b, err := json.Marshal(map[string]any{
+			"index_patterns": []string{"acme-*"}, "priority": 500, "version": 1, "template": tpl, "_meta": map[string]any{"managed_by": "claudeaudit"},
+		})
+		require.NoError(t, err)
+		return string(b)
+	}
+	managed := map[string]any{"index.lifecycle.name": "acme", "index.lifecycle.parse_origination_date": true}
+	templates := `{"index_templates":[{"name":"acme","index_template":{"version":1}}]}`
+	year := 400 * 24 * time.Hour
+	for name, tt := range map[string]struct {
+		options Options
+		want    []exchange
+		ilm     bool
+	}{
+		"a new cluster with lifecycle management": {
+			options: Options{Retention: year}, ilm: true,
+			want: []exchange{
+				{"GET", "/_index_template/acme", "", 404, unknown},
+				{"GET", "/_ilm/policy/acme", "", 404, unknown},
+				{"PUT", "/_ilm/policy/acme", policy, 200, done},
+				{"PUT", "/_index_template/acme", template(managed), 200, done},
+			},
+		},
+		"one that has all": {
+			options: Options{Retention: year}, ilm: true,
+			want: []exchange{
+				{"GET", "/_index_template/acme", "", 200, templates},
+				{"GET", "/_ilm/policy/acme", "", 200, there},
+				{"PUT", "/_ilm/policy/acme", policy, 200, done},
+				{"PUT", "/_index_template/acme", template(managed), 200, done},
+			},
+		},
+		"one without lifecycle management": {
+			options: Options{Retention: year},
+			want: []exchange{
+				{"GET", "/_index_template/acme", "", 404, unknown},
+				{"GET", "/_ilm/policy/acme", "", 400, `{"error":"no handler found for uri [/_ilm/policy/acme] and method [GET]"}`},
+				{"PUT", "/_index_template/acme", template(nil), 200, done},
+			},
+		},
+		"no retention": {
+			options: Options{Replicas: none()},
+			want: []exchange{
+				{"GET", "/_index_template/acme", "", 404, unknown},
+				{"PUT", "/_index_template/acme", template(map[string]any{"index.number_of_replicas": 0}), 200, done},
+			},
+		},
+		"somebody else's template": {
+			options: Options{Retention: year, KeepTemplate: true},
+			want:    []exchange{{"GET", "/_index_template/acme", "", 200, templates}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{t: t, left: tt.want}
+			for _, index := range []string{"acme.dead-letter", "acme.state", "acme.twins"} {
+				s.left = append(s.left,
+					exchange{"HEAD", "/" + index, "", 200, ""},
+					exchange{"GET", "/" + index + "/_mapping", "", 200, `{"` + index + `":{"mappings":{"_meta":{"schema":1}}}}`})
+			}
+			tt.options.Prefix = "acme"
+			st, err := Open(t.Context(), s, tt.options)
+			require.NoError(t, err)
+			require.Empty(t, s.left)
+			require.Equal(t, tt.ilm, st.ilm)
+		})
+	}
 }

@@ -27,50 +27,50 @@ const termsPerSearch = 5000
 
 // join finds out which of the events of a batch others have written too, under
 // the same event_id or with the same response id, and makes one of each. They
-// are looked for on the days of the batch and the days beside.
+// are looked for on all days: what others tell of a call may have another time.
+//
+// An event of which nothing changed that they could be found by was looked for
+// when it was written before; who wrote since then has looked himself.
 func (t *taking) join(ctx context.Context) error {
-	days := map[time.Time]bool{}
-	var events, responses, all []string
+	var events, responses []string
+	written := t.touchedIndices()
 	for _, w := range t.work {
-		if w.day.IsZero() {
-			continue // expired
+		if w.day.IsZero() || w.known {
+			continue // expired, or looked for before
 		}
-		for _, d := range []int{-1, 0, 1} {
-			days[dayOf(w.day.AddDate(0, 0, d))] = true
+		// A try that failed may have written it.
+		if name := t.s.names.day(w.day); !slices.Contains(written, name) {
+			written = append(written, name)
 		}
 		events = append(events, w.event.String())
 		if w.response != "" {
 			responses = append(responses, w.response)
 		}
 	}
-	var indices []string
-	for d := range days {
-		indices = append(indices, t.s.names.day(d))
+	all := []string{t.s.names.days(), t.s.names.parked()}
+	// Other writers make visible what they write, once there are any. What one
+	// wrote before that is not visible by itself.
+	written = append(written, t.s.names.parked())
+	if !t.s.refreshed {
+		written = all
 	}
-	slices.Sort(indices)
-	indices = append(indices, t.s.names.parked())
-	if err := t.s.refresh(ctx, indices); err != nil {
+	if err := t.s.refresh(ctx, written); err != nil {
 		return err
 	}
-	for part := range slices.Chunk(indices, maxIndicesPerRequest) {
-		if len(part) < maxIndicesPerRequest && !slices.Contains(part, t.s.names.parked()) {
-			part = append(slices.Clone(part), t.s.names.parked())
-		}
-		double, err := t.s.doubles(ctx, part, "event_id", events)
-		if err != nil {
-			return err
-		}
-		for _, e := range double {
-			if err := t.joins.one(ctx, uuid.MustParse(e)); err != nil {
-				return err
-			}
-		}
-		if double, err = t.s.doubles(ctx, part, "index.response", responses); err != nil {
-			return err
-		}
-		all = append(all, double...)
+	t.s.refreshed = true
+	double, err := t.s.doubles(ctx, all, "event_id", events)
+	if err != nil {
+		return err
 	}
-	return t.joins.run(ctx, all...)
+	for _, e := range double {
+		if err := t.joins.one(ctx, uuid.MustParse(e)); err != nil {
+			return err
+		}
+	}
+	if double, err = t.s.doubles(ctx, all, "index.response", responses); err != nil {
+		return err
+	}
+	return t.joins.run(ctx, double...)
 }
 
 // doubles returns those of the values that several documents have.

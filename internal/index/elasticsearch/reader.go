@@ -140,7 +140,7 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 func (h *hit) position() (index.Position, error) {
 	var ns int64
 	var id string
-	if len(h.Sort) != 2 || json.Unmarshal(h.Sort[0], &ns) != nil || json.Unmarshal(h.Sort[1], &id) != nil {
+	if len(h.Sort) < 2 || json.Unmarshal(h.Sort[0], &ns) != nil || json.Unmarshal(h.Sort[1], &id) != nil {
 		return index.Position{}, fmt.Errorf("%w: document %s has no place in the order", index.ErrCorrupt, h.ID)
 	}
 	event, err := uuid.Parse(id)
@@ -156,14 +156,14 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]hit, error) 
 	if err != nil {
 		return nil, err
 	}
-	order := "asc"
+	order, notBefore := "asc", "gte"
 	if q.Order == index.NewestFirst {
-		order = "desc"
+		order, notBefore = "desc", "lte"
 		slices.Reverse(days)
 	}
+	filter := clauses(q)
 	body := map[string]any{
 		"track_total_hits": false,
-		"query":            map[string]any{"bool": map[string]any{"filter": clauses(q)}},
 		"sort":             []any{map[string]any{"index.time": order}, map[string]any{"event_id": order}},
 		"_source":          map[string]any{"excludes": []string{"index"}},
 	}
@@ -172,12 +172,16 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]hit, error) 
 		if err != nil {
 			return nil, err
 		}
-		body["search_after"] = []any{json.Number(strconv.FormatInt(pos.Time.UnixNano(), 10)), pos.Event.String()}
+		last := json.Number(strconv.FormatInt(pos.Time.UnixNano(), 10))
+		body["search_after"] = []any{last, pos.Event.String()}
+		// Without it the server goes through all that comes before the page.
+		filter = append(filter, map[string]any{"range": map[string]any{"index.time": map[string]any{notBefore: last}}})
 		day := dayOf(pos.Time)
 		days = slices.DeleteFunc(days, func(d time.Time) bool {
 			return order == "asc" && d.Before(day) || order == "desc" && d.After(day)
 		})
 	}
+	body["query"] = map[string]any{"bool": map[string]any{"filter": filter}}
 	var hits []hit
 	// The first days are most likely to fill a page; a span with both ends is
 	// asked for at once.

@@ -10,12 +10,18 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index"
 )
 
-// chunk bounds the documents that one step of DropStream changes.
-const chunk = 500
+const (
+	// chunk bounds the documents that one step of DropStream changes.
+	chunk = 500
+	// lifecycleDelay is how much later than the cluster's lifecycle management days
+	// are removed here: those that were made before there was a policy, and those
+	// it leaves because it was stopped.
+	lifecycleDelay = 48 * time.Hour
+)
 
 // Prune implements index.Store. Days are removed whole, oldest first; the one
 // that before lies in stays. Where the cluster's lifecycle management removes
-// days, nothing is removed here, but older records are not taken any more.
+// days, those alone are removed here that it has left.
 func (s *Store) Prune(ctx context.Context, before time.Time, limit int) (int, error) {
 	if limit < 1 {
 		return 0, fmt.Errorf("pruning the index: the limit must be positive, not %d", limit)
@@ -45,8 +51,9 @@ func (s *Store) prune(ctx context.Context, day time.Time, limit int) (int, error
 			return 0, err
 		}
 	}
+	last := day
 	if s.ilm {
-		return 0, nil
+		last = last.Add(-lifecycleDelay)
 	}
 	days, err := s.days(ctx, time.Time{}, time.Time{})
 	if err != nil {
@@ -54,7 +61,7 @@ func (s *Store) prune(ctx context.Context, day time.Time, limit int) (int, error
 	}
 	pruned := 0
 	for _, d := range days {
-		if !d.Before(day) || pruned >= limit {
+		if !d.Before(last) || pruned >= limit {
 			break
 		}
 		name := s.names.day(d)

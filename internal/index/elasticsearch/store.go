@@ -78,6 +78,10 @@ type Store struct {
 	opts Options
 	ilm  bool
 
+	// refreshed says that searches see all that was written before this store
+	// knew of other writers. It is Apply's alone.
+	refreshed bool
+
 	mu    sync.Mutex
 	ready map[string]bool // indices that are known to be right
 }
@@ -240,6 +244,7 @@ func begin(st *state, b index.Batch) (index.Cursor, error) {
 }
 
 func (s *Store) register(ctx context.Context, b index.Batch) (*state, error) {
+	s.refreshed = false // somebody may have been alone until now
 	return s.update(ctx, func(st *state) error {
 		if st.Streams[b.Stream] == nil {
 			st.Streams[b.Stream] = &streamState{Next: b.Lines[0].Seq}
@@ -309,6 +314,9 @@ type pending struct {
 	look bool
 	// sure says that it is, or was.
 	sure bool
+	// known says that it was written before and has stayed where it was, with the
+	// response it had.
+	known bool
 	// response is the one of the document as it was written.
 	response string
 	day      time.Time
@@ -362,8 +370,9 @@ func (t *taking) read(ctx context.Context, b index.Batch) error {
 	return nil
 }
 
-// unreadableItem is the write that keeps an entry that can't be read. One that
-// is there already is a conflict, and the same.
+// unreadableItem is the write that keeps an entry that can't be read, until
+// retention after now: its own time nobody knows. One that is there already is a
+// conflict, and the same.
 func (t *taking) unreadableItem(l index.Line, why error) *item {
 	type entry struct {
 		Stream string `json:"stream"`
@@ -372,7 +381,7 @@ func (t *taking) unreadableItem(l index.Line, why error) *item {
 	}
 	doc, err := json.Marshal(map[string]any{
 		"reason": why.Error(),
-		"index":  map[string]any{"streams": []string{t.stream}, "time": 0, "entries": []entry{{t.stream, l.Seq, string(l.Data)}}},
+		"index":  map[string]any{"streams": []string{t.stream}, "time": time.Now().UnixNano(), "entries": []entry{{t.stream, l.Seq, string(l.Data)}}},
 	})
 	if err != nil {
 		panic(err) // strings and numbers
@@ -512,8 +521,27 @@ func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again
 		d = gather(w.event, copies, w.entries)
 	}
 	w.response, w.day = d.response(), dayOf(d.record.Timestamp)
+	w.known = t.knew(&d, copies)
 	c.settle(t.s.names, d, copies)
 	return true, rejoin(&d, copies)
+}
+
+// knew says whether a document takes the place of one that earlier batches of this
+// stream wrote, and that others find by the same as before.
+func (t *taking) knew(d *document, copies []found) bool {
+	if len(copies) != 1 || copies[0].index != t.s.names.index(d) || copies[0].doc.response() != d.response() {
+		return false
+	}
+	before := false
+	for _, e := range copies[0].doc.entries {
+		if e.Stream == t.stream {
+			if e.Seq >= t.joins.from {
+				return false // of a try of this batch
+			}
+			before = true
+		}
+	}
+	return before
 }
 
 // found is a document that is there.

@@ -5,17 +5,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -103,6 +107,10 @@ func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 			r.Timestamp = indextest.Day.Add(time.Duration(n%7-3) * time.Second)
 			if rnd.IntN(8) == 0 { // now and then on the other side of midnight
 				r.Timestamp = indextest.Day.Add(time.Duration(rnd.IntN(7)-3) * time.Second)
+				r.Source.Rank = 1 + rnd.IntN(3)
+			}
+			if rnd.IntN(8) == 0 { // or on quite another day
+				r.Timestamp = r.Timestamp.AddDate(0, 0, 10*(rnd.IntN(5)-2))
 				r.Source.Rank = 1 + rnd.IntN(3)
 			}
 			switch rnd.IntN(3) {
@@ -302,6 +310,153 @@ func TestTampering(t *testing.T) {
 			require.Empty(t, repair(t, s, l), "a second repair changes nothing")
 		})
 	}
+}
+
+// However the pages of a day fall, between documents of one time, copies of one,
+// or documents that have no time or no event, each document is looked at once.
+func TestCheckPages(t *testing.T) {
+	server := estest.Shared(t)
+	l := indextest.NewLedger()
+	for i := range 40 {
+		l.Append("a", indextest.Record(i, func(r *audit.Record) {
+			switch {
+			case i < 20: // all at once
+				r.Timestamp = indextest.Day
+			case i < 25: // the day before, and one that no clock shows
+				r.Timestamp = indextest.Day.Add(time.Duration(i-30) * time.Second)
+			case i == 39:
+				r.Timestamp = time.Time{}
+			}
+		}))
+	}
+	s := openStore(t, server, server.Prefix(t))
+	follow(t, l, s, 50)
+	day := s.names.day(indextest.Day)
+	var all struct {
+		Hits struct{ Hits []hit } `json:"hits"`
+	}
+	server.Do(t, http.MethodGet, "/"+day+"/_search?size=100", nil, &all)
+	require.Len(t, all.Hits.Hits, 34)
+	want := map[string]bool{}
+	add := func(id, doc string) {
+		server.Do(t, http.MethodPut, "/"+day+"/_doc/"+id, doc, nil)
+		want[id] = true
+	}
+	for i, h := range all.Hits.Hits[:5] {
+		for copies := range i {
+			add(fmt.Sprintf("copy-%d-%d", i, copies), string(h.Source))
+		}
+	}
+	for i := range 7 {
+		add(fmt.Sprintf("empty-%d", i), `{}`)
+		add(fmt.Sprintf("timeless-%d", i), `{"event_id":"`+indextest.EventID(i).String()+`"}`)
+		add(fmt.Sprintf("eventless-%d", i), fmt.Sprintf(`{"index":{"time":%d}}`, indextest.Day.UnixNano()))
+	}
+	gone := []string{indextest.EventID(3).String(), indextest.EventID(22).String(), indextest.EventID(39).String()}
+	for _, id := range gone {
+		server.Do(t, http.MethodPost, "/"+s.names.days()+"/_delete_by_query?refresh=true", `{"query":{"term":{"_id":"`+id+`"}}}`, nil)
+		want[id] = true
+	}
+	for _, size := range []int{1, 2, 3, 7, 1000} {
+		expected := reference(t, indextest.NewLedger())
+		var found []string
+		c, err := s.NewChecker(t.Context(), CheckOptions{
+			Expected: expected, Streams: []string{"a"}, Found: func(f Finding) { found = append(found, f.ID) },
+		})
+		require.NoError(t, err)
+		c.page = size
+		require.NoError(t, l.Entries(t.Context(), "a", 0, func(seq uint64, line []byte) error { return c.Entry(t.Context(), "a", seq, line) }))
+		require.NoError(t, c.Finish(t.Context()))
+		require.ElementsMatch(t, slices.Collect(maps.Keys(want)), found, "pages of %d", size)
+	}
+	require.Len(t, repair(t, s, l), len(want))
+	require.NoError(t, s.refresh(t.Context(), []string{s.names.days()}))
+	require.Empty(t, check(t, s.Reader, l))
+	require.Equal(t, indextest.Dump(t, reference(t, l)), indextest.Dump(t, s))
+}
+
+// What a page costs the server does not grow with the pages before it: it goes
+// through as many documents as it gives, in the check and in a search.
+func TestPagesAreLinear(t *testing.T) {
+	server := estest.Shared(t)
+	const records, size = 3000, 100
+	prefix := server.Prefix(t)
+	s := openStore(t, server, prefix, func(o *Options) { o.Refresh = false })
+	require.NoError(t, (&index.Follower{Ledger: generated{records, time.Second}, Store: s}).CatchUp(t.Context()))
+	server.Do(t, http.MethodPost, "/"+s.names.days()+"/_forcemerge?max_num_segments=1", nil, nil)
+	profiling := &profiling{Transport: server.Client(t)}
+	r, err := OpenReader(profiling, prefix)
+	require.NoError(t, err)
+
+	read := 0
+	for p := (&dayPages{r: r, day: benchStart, size: size}); ; {
+		hits, err := p.next(t.Context())
+		require.NoError(t, err)
+		if len(hits) == 0 {
+			break
+		}
+		read += len(hits)
+	}
+	require.Equal(t, records, read)
+	require.Less(t, profiling.visited, 2*records, "in the check")
+	require.Greater(t, profiling.visited, records)
+
+	profiling.visited = 0
+	require.Len(t, indextest.IDs(t, r, index.Query{Limit: size}), records)
+	require.Less(t, profiling.visited, 2*records, "in a search")
+}
+
+// profiling counts the documents that the server goes through for searches.
+type profiling struct {
+	esapi.Transport
+	visited int
+}
+
+func (p *profiling) Perform(req *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(req.URL.Path, "/_search") {
+		return p.Transport.Perform(req)
+	}
+	var body map[string]json.RawMessage
+	if err := json.NewDecoder(req.Body).Decode(&body); err != nil {
+		return nil, err
+	}
+	body["profile"] = json.RawMessage("true")
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	resp, err := p.Transport.Perform(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end
+	if b, err = io.ReadAll(resp.Body); err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	var answer struct {
+		Profile struct {
+			Shards []struct {
+				Searches []struct {
+					Query []struct {
+						Breakdown map[string]int `json:"breakdown"`
+					} `json:"query"`
+				} `json:"searches"`
+			} `json:"shards"`
+		} `json:"profile"`
+	}
+	if err := json.Unmarshal(b, &answer); err != nil {
+		return nil, err
+	}
+	for _, shard := range answer.Profile.Shards {
+		for _, search := range shard.Searches {
+			for _, q := range search.Query {
+				p.visited += q.Breakdown["next_doc_count"] + q.Breakdown["advance_count"]
+			}
+		}
+	}
+	return resp, nil
 }
 
 // An index that two collectors with ledgers of their own write is checked and

@@ -91,10 +91,10 @@ func (s *Store) install(ctx context.Context) error {
 	} else if len(have.Templates) == 0 {
 		return fmt.Errorf("the index template %s is missing: install it, or let the exporter do it", s.names.template())
 	}
-	for name, mappings := range map[string]string{
-		s.names.state(): stateMappings, s.names.parked(): auxMappings, s.names.dead(): auxMappings,
+	for _, aux := range []struct{ name, mappings string }{
+		{s.names.dead(), auxMappings}, {s.names.state(), stateMappings}, {s.names.parked(), auxMappings},
 	} {
-		if err := s.createIndex(ctx, name, mappings); err != nil {
+		if err := s.createIndex(ctx, aux.name, aux.mappings); err != nil {
 			return err
 		}
 	}

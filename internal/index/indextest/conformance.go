@@ -110,6 +110,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"twins", testTwins},
 		{"order of arrival", testOrder},
 		{"times", testTimes},
+		{"days apart", testDaysApart},
 		{"drop stream", testDropStream},
 		{"prune", testPrune},
 		{"unreadable entries", testUnreadable},
@@ -206,6 +207,73 @@ func testTimes(t *testing.T, open func() index.Store) {
 			q.From, q.To = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}
 			require.Equal(t, want[11:], IDs(t, s, q))
 			q.From = time.Time{}
+		}
+	}
+}
+
+// testDaysApart has streams that tell of one call with times that lie days apart:
+// under one event id, or under two with one response id. Whoever tells first, it is
+// one record, at the time that the better source tells.
+func testDaysApart(t *testing.T, open func() index.Store) {
+	at := func(ts time.Time, rank int) func(*audit.Record) {
+		return func(r *audit.Record) { r.Timestamp, r.Source.Rank = ts, rank }
+	}
+	lines, streams := map[string][]index.Line{}, map[string]*Stream{}
+	tell := func(stream string, r audit.Record) {
+		if streams[stream] == nil {
+			streams[stream] = NewStream(stream)
+		}
+		lines[stream] = append(lines[stream], streams[stream].Next(r))
+	}
+	times, ids := map[int]time.Time{}, []int{}
+	for _, far := range []time.Time{
+		Day.Add(36 * time.Hour), Day.AddDate(0, 0, 2), Day.AddDate(0, 0, -40), Day.AddDate(0, 0, 300), {},
+	} {
+		for _, better := range []string{"a", "b"} {
+			n := 1 + len(ids)/2
+			rank := map[string]int{"a": 2, "b": 2}
+			rank[better] = 1
+			twins := response(fmt.Sprintf("msg_far_%d", n))
+			tell("a", Record(n, at(Day, rank["a"])))
+			tell("b", Record(n, at(far, rank["b"])))
+			tell("a", Record(100+n, at(Day, rank["a"]), twins))
+			tell("b", Record(200+n, at(far, rank["b"]), twins))
+			times[n] = Day
+			if better == "b" && !far.IsZero() {
+				times[n] = far
+			}
+			times[100+n] = times[n]
+			ids = append(ids, n, 100+n)
+		}
+	}
+	// What c tells of moves to another day when c learns better, and d tells of it too.
+	tell("c", Record(300, at(Day.AddDate(0, 0, 20), 3)))
+	tell("c", Record(300, at(Day.AddDate(0, 0, -20), 1)))
+	tell("d", Record(300, at(Day.AddDate(0, 0, 60), 2)))
+	times[300], ids = Day.AddDate(0, 0, -20), append(ids, 300)
+
+	var want []string
+	for _, order := range [][]string{{"a", "b", "c", "d"}, {"d", "c", "b", "a"}} {
+		for _, size := range []int{1, 100} {
+			s := open()
+			for _, name := range order {
+				for part := range slices.Chunk(lines[name], size) {
+					_, err := s.Apply(t.Context(), index.Batch{Stream: name, Lines: part})
+					require.NoError(t, err)
+				}
+			}
+			require.ElementsMatch(t, ids, IDs(t, s, index.Query{}), "%v by %d", order, size)
+			for id, ts := range times {
+				found, err := s.Get(t.Context(), EventID(id))
+				require.NoError(t, err)
+				require.Equal(t, ts, found.Record.Timestamp, "event %d", id)
+				require.Contains(t, IDs(t, s, index.Query{From: ts, To: ts.Add(1)}), id)
+			}
+			got := Dump(t, s)
+			if want == nil {
+				want = got
+			}
+			require.Equal(t, want, got, "%v by %d", order, size)
 		}
 	}
 }

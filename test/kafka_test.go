@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
@@ -69,6 +70,7 @@ func kafkaLibraries(t *testing.T) string {
 	return dir
 }
 
+// newBroker starts a broker, which takes some seconds to be ready: see await.
 func newBroker(t *testing.T) *broker {
 	t.Helper()
 	b := &broker{t: t, addr: freeAddr(t), dir: t.TempDir(), libs: kafkaLibraries(t)}
@@ -92,7 +94,7 @@ message.max.bytes=16777216
 	require.NoError(t, os.WriteFile(b.config(), []byte(properties), 0o600))
 	out, err := b.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", b.config()).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	b.start()
+	b.launch()
 	t.Cleanup(b.kill)
 	return b
 }
@@ -106,7 +108,7 @@ func (b *broker) java(main string, args ...string) *exec.Cmd {
 	}, args...)...)
 }
 
-func (b *broker) start() {
+func (b *broker) launch() {
 	b.t.Helper()
 	log, err := os.OpenFile(filepath.Join(b.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(b.t, err)
@@ -114,6 +116,11 @@ func (b *broker) start() {
 	b.cmd = b.java("kafka.Kafka", b.config())
 	b.cmd.Stdout, b.cmd.Stderr = log, log
 	require.NoError(b.t, b.cmd.Start())
+}
+
+// await waits until the broker takes connections.
+func (b *broker) await() {
+	b.t.Helper()
 	require.Eventually(b.t, func() bool {
 		conn, err := net.DialTimeout("tcp", b.addr, time.Second)
 		if err != nil {
@@ -134,19 +141,23 @@ func (b *broker) kill() {
 	b.cmd = nil
 }
 
-// An agent, a broker, two central collectors and Elasticsearch, each killed in
-// its turn under load: what was acknowledged to the application is in the index
-// exactly once, and each collector's ledger and the index agree.
+// An agent, a broker, two central collectors, Elasticsearch and the store of the
+// ledgers, each killed in its turn under load: what was acknowledged to the
+// application is in the index exactly once, each collector's ledger and the
+// index agree, and the locked buckets alone hold all of it.
 func TestScaledOut(t *testing.T) {
+	kafka := newBroker(t)
 	server := estest.Start(t, estest.Options{})
 	prefix := server.Prefix(t)
-	kafka := newBroker(t)
+	store := startEvidenceBuckets(t)
+	asOwner(t)
 	address := "KAFKA_BROKER=" + kafka.addr
 
 	agent := newCollector(t, "agent.yaml", map[string]any{
 		"exporters": map[string]any{"kafka": map[string]any{"producer": map[string]any{"allow_auto_topic_creation": true}}},
 	})
 	agent.env = append(agent.env, address)
+	kafka.await()
 	agent.start()
 	// The topics are made by the first message of each.
 	first := newCall("first", "a question")
@@ -157,28 +168,26 @@ func TestScaledOut(t *testing.T) {
 	_, err = agent.client().SendRetrying(t.Context(), payload, otlpclient.HTTPProtobuf)
 	require.NoError(t, err)
 
-	var centrals []*elastic
-	for range 2 {
-		c := newElastic(t, "central.yaml", server.URL, prefix, map[string]any{
-			"receivers": map[string]any{"kafka": map[string]any{"session_timeout": "6s", "heartbeat_interval": "1s"}},
-		})
-		c.withoutOTLP()
+	var centrals []*central
+	for i := range 2 {
+		c := newCentral(t, fmt.Sprintf("central-%d", i), server.URL, prefix, store)
 		c.env = append(c.env, address)
-		c.start()
+		c.launch()
 		centrals = append(centrals, c)
+	}
+	for _, c := range centrals {
+		c.waitReady()
 	}
 
 	l := &load{acked: map[string]int{first.id(): 1}}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	phase := func(name string, act func()) {
-		runCtx, stop := context.WithCancel(ctx)
+		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		client, err := otlpclient.New(agent.httpAddr, agent.grpcAddr)
 		require.NoError(t, err)
 		go func() {
 			defer close(done)
-			l.run(runCtx, client, 1)
+			l.run(ctx, client, 1)
 		}()
 		time.Sleep(time.Duration(500+rand.IntN(1000)) * time.Millisecond)
 		act()
@@ -192,48 +201,30 @@ func TestScaledOut(t *testing.T) {
 	phase("all up", func() {})
 	phase("one central collector killed", func() { centrals[0].kill() })
 	phase("it is back, and the other killed", func() { centrals[0].start(); centrals[1].kill() })
-	phase("the broker killed and back", func() { kafka.kill(); time.Sleep(time.Second); kafka.start(); centrals[1].start() })
+	phase("the broker killed and back", func() {
+		kafka.kill()
+		time.Sleep(time.Second)
+		kafka.launch()
+		centrals[1].launch()
+		kafka.await()
+		centrals[1].waitReady()
+	})
+	restarted := make(chan struct{})
 	phase("Elasticsearch killed", func() { server.Kill(t) })
-	server.Restart(t)
+	go func() {
+		defer close(restarted)
+		server.Restart(t)
+	}()
+	phase("the store killed", func() { store.Kill() })
+	phase("the store back", func() { store.Start() })
 	phase("the agent killed", func() { agent.kill() })
 	agent.start()
 	l.drain(t, agent.client())
+	<-restarted
 
-	spans := func() map[string]int {
-		got := map[string]int{}
-		var after any
-		for {
-			body := map[string]any{
-				"size": 5000, "_source": []string{"trace_id", "span_id"}, "sort": []any{map[string]any{"event_id": "asc"}},
-				"query": map[string]any{"term": map[string]any{"kind": "interaction"}},
-			}
-			if after != nil {
-				body["search_after"] = after
-			}
-			var answer struct {
-				Hits struct {
-					Hits []struct {
-						Source struct {
-							TraceID string `json:"trace_id"`
-							SpanID  string `json:"span_id"`
-						} `json:"_source"`
-						Sort json.RawMessage `json:"sort"`
-					} `json:"hits"`
-				} `json:"hits"`
-			}
-			server.Do(t, http.MethodPost, "/"+prefix+"-*/_search", body, &answer)
-			for _, h := range answer.Hits.Hits {
-				got[h.Source.TraceID+":"+h.Source.SpanID]++
-				after = h.Sort
-			}
-			if len(answer.Hits.Hits) < 5000 {
-				return got
-			}
-		}
-	}
 	var got map[string]int
 	require.Eventually(t, func() bool {
-		got = spans()
+		got = spansIn(t, server, prefix)
 		for id := range l.acked {
 			if got[id] == 0 {
 				return false
@@ -246,15 +237,16 @@ func TestScaledOut(t *testing.T) {
 	}
 	t.Logf("%d calls acknowledged, each once in the index", len(l.acked))
 
+	agent.stop()
 	for _, c := range centrals {
-		c.awaitCaughtUp(followTimeout)
+		c.awaitFollowed()
 		c.stop()
 	}
-	agent.stop()
 	streams := [][]string{streamsOf(t, centrals[0]), streamsOf(t, centrals[1])}
-	require.NotEmpty(t, streams[0])
-	require.NotEmpty(t, streams[1])
+	told := map[string]bool{}
 	for i, c := range centrals {
+		require.NotEmpty(t, streams[i])
+		// The bucket, what the folder has that is not sealed yet, and the index.
 		args := []string{"verify", "--index"}
 		for _, s := range streams[1-i] {
 			args = append(args, "--elsewhere="+s)
@@ -262,6 +254,107 @@ func TestScaledOut(t *testing.T) {
 		result := c.cli(args...)
 		require.Zero(t, result.code, "%s", result)
 		require.Contains(t, result.stdout, "index         holds")
+		for id := range c.entries() {
+			told[id] = true
+		}
+		c.requireSealed(store)
+	}
+	for id := range l.acked {
+		require.True(t, told[id], "call %s is in no ledger", id)
+	}
+}
+
+// central is a collector behind Kafka whose ledger goes into locked buckets.
+type central struct {
+	*elastic
+	name string
+}
+
+func newCentral(t *testing.T, name, url, prefix string, store *buckettest.Server) *central {
+	t.Helper()
+	settings := bucketStore(store, store.URL, "")
+	ledger := settings["exporters"].(map[string]any)["audit_ledger"].(map[string]any)
+	for _, s := range []string{"store", "content_store"} {
+		at := ledger[s].(map[string]any)
+		at["url"] = at["url"].(string) + "/" + name
+	}
+	ledger["segment"] = map[string]any{"max_age": "2s"}
+	settings["receivers"] = map[string]any{"kafka": map[string]any{"session_timeout": "6s", "heartbeat_interval": "1s"}}
+	c := &central{newElastic(t, "central.yaml", url, prefix, settings), name}
+	c.withoutOTLP()
+	return c
+}
+
+// requireSealed wants the collector's buckets, with a public key and the
+// witness's copies, to hold all that its ledger has.
+func (c *central) requireSealed(store *buckettest.Server) {
+	c.t.Helper()
+	at := func(bucket string) string {
+		return "s3://" + bucket + "/claude/" + c.name + "?region=us-east-1&endpoint=" + store.URL
+	}
+	var report struct {
+		Integrity, Completeness string
+		Entries, Contents       int
+		Streams                 []struct{ Witnessed int }
+	}
+	require.NoError(c.t, json.Unmarshal([]byte(mustRun(c.t, "verify", at("records"), "--content-store", at("content"),
+		"--public-key", filepath.Join(c.data, "keys", "checkpoint.pub"),
+		"--checkpoints", filepath.Join(c.data, "witness", "checkpoints"), "--format", "json")), &report))
+	require.Equal(c.t, "intact", report.Integrity)
+	require.Equal(c.t, "complete", report.Completeness)
+	require.Positive(c.t, report.Contents)
+	entries := 0
+	c.eachLine(func([]byte) { entries++ })
+	require.Equal(c.t, entries, report.Entries)
+	witnessed := 0
+	for _, s := range report.Streams {
+		witnessed += s.Witnessed
+	}
+	require.Equal(c.t, entries, witnessed)
+}
+
+// awaitFollowed waits until the index has all that the ledger has.
+func (c *central) awaitFollowed() {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		got := c.cli("search", "--limit", "1")
+		return got.code == 0 && !strings.Contains(got.stderr, "lacks") && !strings.Contains(got.stderr, "can't tell")
+	}, followTimeout, 200*time.Millisecond, "the index never caught up with the ledger of %s", c.name)
+}
+
+// spansIn counts the calls of an index by trace and span.
+func spansIn(t *testing.T, server *estest.Server, prefix string) map[string]int {
+	t.Helper()
+	const page = 5000
+	got := map[string]int{}
+	var after any
+	for {
+		body := map[string]any{
+			"size": page, "_source": []string{"trace_id", "span_id"}, "sort": []any{map[string]any{"event_id": "asc"}},
+			"query": map[string]any{"term": map[string]any{"kind": "interaction"}},
+		}
+		if after != nil {
+			body["search_after"] = after
+		}
+		var answer struct {
+			Hits struct {
+				Hits []struct {
+					Source struct {
+						TraceID string `json:"trace_id"`
+						SpanID  string `json:"span_id"`
+					} `json:"_source"`
+					Sort json.RawMessage `json:"sort"`
+				} `json:"hits"`
+			} `json:"hits"`
+		}
+		server.Do(t, http.MethodPost, "/"+prefix+"-*/_search", body, &answer)
+		for _, h := range answer.Hits.Hits {
+			got[h.Source.TraceID+":"+h.Source.SpanID]++
+			after = h.Sort
+		}
+		if len(answer.Hits.Hits) < page {
+			return got
+		}
 	}
 }
 
@@ -279,7 +372,7 @@ func logCapture(t *testing.T) string {
 	return ""
 }
 
-func streamsOf(t *testing.T, c *elastic) []string {
+func streamsOf(t *testing.T, c *central) []string {
 	t.Helper()
 	r, err := ledger.OpenReader(filepath.Join(c.data, "ledger"))
 	require.NoError(t, err)

@@ -269,6 +269,21 @@ func (e *evidence) findStore(ctx context.Context, o verifyOptions) error {
 	return nil
 }
 
+// streams are those of the ledger.
+func (e *evidence) streams() ([]string, error) {
+	var l *ledger.Reader
+	if e.store != nil {
+		l = ledger.NewReader(e.store, e.walDir)
+	} else {
+		var err error
+		if l, err = ledger.OpenReader(e.dir); err != nil {
+			return nil, err
+		}
+	}
+	streams, err := l.Streams()
+	return streams, errors.Join(err, l.Close())
+}
+
 func (e *evidence) close() error {
 	if e.store == nil {
 		return nil
@@ -573,12 +588,8 @@ func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *inde
 }
 
 func (c *indexCheck) openElastic(ctx context.Context, e evidence, elsewhere []string) error {
-	l, err := ledger.OpenReader(e.dir)
+	streams, err := e.streams()
 	if err != nil {
-		return err
-	}
-	streams, err := l.Streams()
-	if err = errors.Join(err, l.Close()); err != nil {
 		return err
 	}
 	r, err := openElastic(ctx, e.at.elastic)

@@ -35,4 +35,5 @@ var figures = []figure{
 	{what: "added to a chunk by the gateway over a bare proxy, p50, ms", bench: "GatewayChunksAdded", unit: "p50-ms", reach: 0.2, most: true, form: plain},
 	{what: "memory of an open stream, KiB", bench: "GatewayMemory", unit: "KiB/stream", reach: 256, most: true, form: plain},
 	{what: "search by user and dates in 1 million records, p95", bench: "Search/user_month", unit: "p95-ms", reach: 50, most: true, form: plain},
+	{what: "writing to Elasticsearch of esutil.BulkIndexer alone", bench: "Bulk", unit: "docs/s", base: "Bulk", per: "indexer-docs/s", reach: 0.9, may: true, form: percent},
 }

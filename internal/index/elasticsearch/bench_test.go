@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"flag"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -19,10 +18,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
 )
 
-var (
-	benchRecords = flag.Int("index.records", 100_000, "records of the benchmarks")
-	benchKeep    = flag.String("index.prefix", "", "keep the search benchmark's index under this prefix and use it again")
-)
+var benchRecords = flag.Int("index.records", 100_000, "records of the benchmark")
 
 const benchUsers = 5000
 
@@ -32,6 +28,7 @@ var benchStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 type generated struct {
 	entries int
 	step    time.Duration
+	users   int
 }
 
 func (g generated) Streams() ([]string, error) { return []string{"bench"}, nil }
@@ -39,7 +36,7 @@ func (g generated) Streams() ([]string, error) { return []string{"bench"}, nil }
 func (g generated) Size(context.Context, string) (uint64, error) { return uint64(g.entries), nil }
 
 func (g generated) Entries(_ context.Context, _ string, from uint64, fn func(uint64, []byte) error) error {
-	records, st := indextest.NewGenerator(1, benchUsers, benchStart, g.step), indextest.NewStream("bench")
+	records, st := indextest.NewGenerator(1, g.users, benchStart, g.step), indextest.NewStream("bench")
 	st.Forget = true
 	for i := range uint64(g.entries) {
 		l := st.Next(records.Next())
@@ -59,7 +56,7 @@ func (g generated) Entries(_ context.Context, _ string, from uint64, fn func(uin
 func BenchmarkBulk(b *testing.B) {
 	server := estest.Shared(b)
 	n := *benchRecords
-	ledger := generated{n, 2 * 24 * time.Hour / time.Duration(n)} // two days
+	ledger := generated{n, 2 * 24 * time.Hour / time.Duration(n), benchUsers} // two days
 	lines := make([][]byte, 0, n)
 	require.NoError(b, ledger.Entries(b.Context(), "bench", 0, func(_ uint64, line []byte) error {
 		lines = append(lines, bytes.Clone(line))
@@ -132,43 +129,4 @@ func (h *held) Entries(_ context.Context, _ string, from uint64, fn func(uint64,
 		}
 	}
 	return nil
-}
-
-// BenchmarkSearch measures "everything a user did between two dates" over a
-// quarter of records.
-func BenchmarkSearch(b *testing.B) {
-	server := estest.Shared(b)
-	prefix := *benchKeep
-	if prefix == "" {
-		prefix = server.Prefix(b)
-	}
-	s := openStore(b, server, prefix, func(o *Options) { o.Refresh = false })
-	const days = 90
-	l := generated{*benchRecords, days * 24 * time.Hour / time.Duration(*benchRecords)}
-	began := time.Now()
-	require.NoError(b, (&index.Follower{Ledger: l, Store: s, BatchEntries: 20_000}).CatchUp(b.Context()))
-	b.Logf("%d records taken at %.0f/s", *benchRecords, float64(*benchRecords)/time.Since(began).Seconds())
-	require.NoError(b, s.refresh(b.Context(), []string{s.names.days()}))
-	for _, tt := range []struct {
-		name string
-		days int
-	}{{"user_week", 7}, {"user_month", 30}, {"user_quarter", days}} {
-		b.Run(tt.name, func(b *testing.B) {
-			rnd := rand.New(rand.NewPCG(2, 3))
-			var took []time.Duration
-			found := 0
-			for b.Loop() {
-				from := benchStart.AddDate(0, 0, rnd.IntN(days-tt.days+1))
-				t := time.Now()
-				page, err := s.Search(b.Context(), index.Query{User: indextest.User(rnd.IntN(benchUsers)), From: from, To: from.AddDate(0, 0, tt.days)})
-				took = append(took, time.Since(t))
-				require.NoError(b, err)
-				found += len(page.Records)
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)*50/100].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(took[len(took)*95/100].Microseconds())/1000, "p95-ms")
-			b.ReportMetric(float64(found)/float64(len(took)), "records/query")
-		})
-	}
 }

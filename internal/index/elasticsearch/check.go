@@ -201,7 +201,9 @@ type listed struct {
 	day   time.Time // whose index holds it, or should
 	time  int64
 	event uuid.UUID
-	hit   hit // the index's side
+	// Of the index's side:
+	hit     hit
+	foreign bool // it has no time or no event
 }
 
 // compare is below 0 when l comes before o.
@@ -324,119 +326,100 @@ func (c *Checker) indexSide(ctx context.Context) *side {
 				day = &dayPages{r: c.r, day: days[len(days)-1], size: c.page}
 				days = days[:len(days)-1]
 			}
-			hits, err := day.next(ctx)
+			page, err := day.next(ctx)
 			if err != nil {
 				return nil, err
 			}
-			if len(hits) == 0 {
+			if len(page) == 0 {
 				day = nil
 				continue
 			}
-			var out []listed
-			for _, h := range hits {
-				pos, err := h.position()
-				if err != nil {
-					c.found(Finding{Kind: KindExtra, Index: h.Index, ID: h.ID, Detail: "it is none of ours"})
-					if err := c.removeHit(ctx, h.documentID); err != nil {
-						return nil, err
-					}
+			for _, l := range page {
+				if !l.foreign {
 					continue
 				}
-				out = append(out, listed{day: day.day, time: pos.Time.UnixNano(), event: pos.Event, hit: h})
+				c.found(Finding{Kind: KindExtra, Index: l.hit.Index, ID: l.hit.ID, Detail: "it is none of ours"})
+				if err := c.removeHit(ctx, l.hit.documentID); err != nil {
+					return nil, err
+				}
 			}
-			if len(out) > 0 {
-				return out, nil
+			page = slices.DeleteFunc(page, func(l listed) bool { return l.foreign })
+			if len(page) > 0 {
+				return page, nil
 			}
 		}
 	}}
 }
 
-// dayPages reads the documents of a day, page by page: those with a time in the
+// dayPages lists the documents of a day, page by page: those with a time in the
 // order in which the server keeps them, then those without, which somebody added.
 //
-// With search_after alone the server goes through all that comes before a page.
-// The bound on the time, by which the documents lie sorted, takes it to the
-// page's first; so a day costs as much as it has documents.
+// A page costs the server what is on it. With search_after alone it would go
+// through all that comes before the page: the bound on the time, by which the
+// documents lie sorted, takes it to the first. And to order them by event too it
+// would look up the event of more documents than the page has: that is done here.
 type dayPages struct {
 	r    *Reader
 	day  time.Time
 	size int
 
-	last []json.RawMessage // what the last document was sorted by
-	over bool              // the documents with a time are
-	// aside are documents that the order does not tell apart. They are read before
-	// it goes on.
-	aside *aside
+	last  []json.RawMessage // the time of the last document
+	over  bool              // the documents with a time are
+	aside *aside            // to be read before it goes on
 }
 
-// aside reads documents in the order in which they were written.
+// aside are documents that the time does not put in order.
 type aside struct {
 	query map[string]any
-	sort  []json.RawMessage // what they share
+	time  json.RawMessage // which they share; nil when they have none
+	sort  []any
 	last  []json.RawMessage
 }
 
 // next is the next page, none at the end.
-func (p *dayPages) next(ctx context.Context) ([]hit, error) {
+func (p *dayPages) next(ctx context.Context) ([]listed, error) {
 	for p.aside != nil || !p.over {
-		var hits []hit
+		var page []listed
 		var err error
 		if p.aside != nil {
-			hits, err = p.nextAside(ctx)
+			page, err = p.nextAside(ctx)
 		} else {
-			hits, err = p.nextTimed(ctx)
+			page, err = p.nextTimed(ctx)
 		}
-		if err != nil || len(hits) > 0 {
-			return hits, err
+		if err != nil || len(page) > 0 {
+			return page, err
 		}
 	}
 	return nil, nil
 }
 
-func (p *dayPages) nextTimed(ctx context.Context) ([]hit, error) {
-	hits, err := p.search(ctx, p.timed())
+func (p *dayPages) nextTimed(ctx context.Context) ([]listed, error) {
+	bound := exists("index.time")
+	if p.last != nil {
+		bound = map[string]any{"range": map[string]any{"index.time": map[string]any{"lt": p.last[0]}}}
+	}
+	hits, err := p.search(ctx, map[string]any{"filter": bound}, []any{descending("index.time")}, p.last)
 	if err != nil {
 		return nil, err
 	}
 	if len(hits) < p.size {
 		p.over = true
-		p.aside = &aside{query: map[string]any{"must_not": exists("index.time")}}
-		return hits, nil
+		p.aside = &aside{query: map[string]any{"must_not": exists("index.time")}, sort: []any{"_seq_no"}}
+		return p.list(hits, nil), nil
 	}
-	// The page may end between copies of a document.
+	// More of the last one's time may follow.
 	p.last = hits[len(hits)-1].Sort
-	same := []any{term("index.time", p.last[0])}
-	query := map[string]any{}
-	if string(p.last[1]) == "null" {
-		query["must_not"] = exists("event_id")
-	} else {
-		same = append(same, term("event_id", p.last[1]))
+	p.aside = &aside{
+		query: map[string]any{"filter": map[string]any{"term": map[string]any{"index.time": p.last[0]}}}, time: p.last[0],
+		sort: []any{descending("event_id"), descending("_seq_no")}, // which tells copies apart
 	}
-	query["filter"] = same
-	p.aside = &aside{query: query, sort: p.last}
-	n := slices.IndexFunc(hits, func(h hit) bool { return slices.EqualFunc(h.Sort, p.last, sameJSON) })
-	return hits[:n], nil
+	n := slices.IndexFunc(hits, func(h hit) bool { return bytes.Equal(h.Sort[0], p.last[0]) })
+	return p.list(hits[:n], nil), nil
 }
 
-// timed asks for the page behind the last document.
-func (p *dayPages) timed() map[string]any {
-	body := map[string]any{"sort": []any{map[string]any{"index.time": "desc"}, map[string]any{"event_id": "desc"}}}
-	filter := exists("index.time")
-	if p.last != nil {
-		body["search_after"] = p.last
-		filter = map[string]any{"range": map[string]any{"index.time": map[string]any{"lte": p.last[0]}}}
-	}
-	body["query"] = map[string]any{"bool": map[string]any{"filter": filter}}
-	return body
-}
-
-func (p *dayPages) nextAside(ctx context.Context) ([]hit, error) {
+func (p *dayPages) nextAside(ctx context.Context) ([]listed, error) {
 	a := p.aside
-	body := map[string]any{"sort": []string{"_seq_no"}, "query": map[string]any{"bool": a.query}}
-	if a.last != nil {
-		body["search_after"] = a.last
-	}
-	hits, err := p.search(ctx, body)
+	hits, err := p.search(ctx, a.query, a.sort, a.last)
 	if err != nil {
 		return nil, err
 	}
@@ -445,14 +428,14 @@ func (p *dayPages) nextAside(ctx context.Context) ([]hit, error) {
 	} else {
 		a.last = hits[len(hits)-1].Sort
 	}
-	for i := range hits {
-		hits[i].Sort = a.sort
-	}
-	return hits, nil
+	return p.list(hits, a), nil
 }
 
-func (p *dayPages) search(ctx context.Context, body map[string]any) ([]hit, error) {
-	body["size"], body["track_total_hits"] = p.size, false
+func (p *dayPages) search(ctx context.Context, query map[string]any, sort []any, after []json.RawMessage) ([]hit, error) {
+	body := map[string]any{"size": p.size, "track_total_hits": false, "query": map[string]any{"bool": query}, "sort": sort}
+	if after != nil {
+		body["search_after"] = after
+	}
 	a, err := p.r.search(ctx, []string{p.r.names.day(p.day)}, body)
 	if err != nil {
 		return nil, err
@@ -460,14 +443,30 @@ func (p *dayPages) search(ctx context.Context, body map[string]any) ([]hit, erro
 	return a.Hits.Hits, nil
 }
 
-func sameJSON(a, b json.RawMessage) bool { return bytes.Equal(a, b) }
+// list puts a page in order.
+func (p *dayPages) list(hits []hit, a *aside) []listed {
+	out := make([]listed, len(hits))
+	for i, h := range hits {
+		l := listed{day: p.day, hit: h}
+		at := h.Sort[0]
+		if a != nil {
+			at = a.time
+		}
+		var doc struct {
+			Event uuid.UUID `json:"event_id"`
+		}
+		l.foreign = json.Unmarshal(at, &l.time) != nil || json.Unmarshal(h.Source, &doc) != nil || doc.Event == uuid.Nil
+		l.event = doc.Event
+		out[i] = l
+	}
+	slices.SortStableFunc(out, func(a, b listed) int { return a.compare(&b) })
+	return out
+}
+
+func descending(field string) map[string]any { return map[string]any{field: "desc"} }
 
 func exists(field string) map[string]any {
 	return map[string]any{"exists": map[string]any{"field": field}}
-}
-
-func term(field string, value any) map[string]any {
-	return map[string]any{"term": map[string]any{field: value}}
 }
 
 // newer are the entries of a document that the ledger was not asked for: those

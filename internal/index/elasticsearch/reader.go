@@ -140,7 +140,7 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 func (h *hit) position() (index.Position, error) {
 	var ns int64
 	var id string
-	if len(h.Sort) < 2 || json.Unmarshal(h.Sort[0], &ns) != nil || json.Unmarshal(h.Sort[1], &id) != nil {
+	if len(h.Sort) != 2 || json.Unmarshal(h.Sort[0], &ns) != nil || json.Unmarshal(h.Sort[1], &id) != nil {
 		return index.Position{}, fmt.Errorf("%w: document %s has no place in the order", index.ErrCorrupt, h.ID)
 	}
 	event, err := uuid.Parse(id)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -277,4 +279,41 @@ func TestElasticsearchKilled(t *testing.T) {
 	c.stop()
 	c.verify()
 	step("the ledger holds")
+}
+
+// What is erased of a person is erased in Elasticsearch too, by the command and by
+// a collector that runs; a document that has it again is found and mended.
+func TestErasureInElasticsearch(t *testing.T) {
+	server := estest.Shared(t)
+	c := newElastic(t, "elasticsearch.yaml", server.URL, server.Prefix(t), nil)
+	c.start()
+	for _, u := range []string{"carol", "carol", "dave"} {
+		require.NoError(t, c.client().Send(t.Context(), traces(newCall(u, "a prompt")), otlpclient.HTTPJSON))
+	}
+	carol := slices.DeleteFunc(c.awaitCaughtUp(followTimeout), func(r record) bool { return r.text("user_id") != "carol" })
+	require.Len(t, carol, 2)
+	got := c.cli("subject", "erase", "carol", "--basis", "Art. 17 request 4711", "--requester", "dpo@example.org",
+		"--approver", "counsel@example.org", "--approver", "cro@example.org", "--certificate", filepath.Join(t.TempDir(), "certificate.txt"))
+	require.Zero(t, got.code, "%s", got)
+	c.awaitCaughtUp(followTimeout)
+	requireErased(t, carol, c.cli)
+
+	day := "/" + c.prefix + "-*"
+	server.Do(t, http.MethodPost, day+"/_update_by_query?refresh=true",
+		`{"query":{"term":{"event_id":"`+carol[0].text("event_id")+`"}},"script":{"source":"ctx._source.user_id='carol'"}}`, nil)
+	got = c.cli("verify", "--index")
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "is not what the ledger says: user_id")
+	require.Zero(t, c.cli("reindex", "--repair").code)
+	c.stop()
+	server.Do(t, http.MethodPost, day+"/_refresh", "", nil)
+	requireErased(t, carol, c.cli)
+
+	// From nothing.
+	server.Do(t, http.MethodDelete, "/"+c.prefix+"-"+time.Now().UTC().Format("2006.01.02"), "", nil)
+	server.Do(t, http.MethodDelete, "/"+c.prefix+".state", "", nil)
+	got = c.cli("reindex")
+	require.Zero(t, got.code, "%s", got)
+	server.Do(t, http.MethodPost, day+"/_refresh", "", nil)
+	requireErased(t, carol, c.cli)
 }

@@ -187,7 +187,7 @@ func TestErasure(t *testing.T) {
 		require.Contains(t, got.stderr, "nobody opens it")
 	}
 	require.Contains(t, show(dave[0]).stdout, secret)
-	require.Len(t, c.search("--user", "carol"), 2, "the records stay")
+	require.Empty(t, c.search("--user", "carol"))
 	require.Equal(t, 1, claudeaudit(t, "subject", "erase", "nobody-known", "--data", c.data, "--dry-run").code)
 
 	out := mustRun(t, "verify", "--data", c.data)
@@ -232,15 +232,82 @@ func TestErasure(t *testing.T) {
 		require.NoError(t, err)
 		require.NotContains(t, string(b), "carol")
 	}
+}
 
-	// A rebuilt index, and a collector that goes on, are as before.
-	mustRun(t, "reindex", "--data", c.data)
-	require.Len(t, c.search("--user", "carol"), 2)
+// The index loses what names an erased person, and keeps the records: when the
+// collector is off and when it runs, in a rebuilt index, and in one that a backup put back.
+func TestErasureInTheIndex(t *testing.T) {
+	c := newCollector(t, "local.yaml", smallSegments)
 	c.start()
-	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "later")), otlpclient.HTTPJSON))
-	c.awaitRecords(3, "--user", "carol")
+	for _, u := range []string{"carol", "carol", "dave"} {
+		require.NoError(t, c.client().Send(t.Context(), traces(newCall(u, "a prompt")), otlpclient.HTTPJSON))
+	}
+	c.awaitRecords(3)
 	c.stop()
-	c.verify()
+	carol := c.search("--user", "carol")
+	erase := func() string {
+		return mustRun(t, "subject", "erase", "carol", "--data", c.data, "--basis", "Art. 17 request 4711", "--requester", "dpo@example.org",
+			"--approver", "counsel@example.org", "--approver", "cro@example.org", "--certificate", filepath.Join(t.TempDir(), "certificate.txt"))
+	}
+	database := filepath.Join(c.data, "index", "audit.db")
+	backup, err := os.ReadFile(database)
+	require.NoError(t, err)
+	require.Contains(t, erase(), "the person's fields are erased in the index")
+	requireErased(t, carol, func(args ...string) result { return claudeaudit(t, append(args, "--data", c.data)...) })
+	require.Len(t, c.search("--user", "dave"), 1)
+
+	// A backup of the index brings them back; verify says so.
+	require.NoError(t, os.WriteFile(database, backup, 0o600))
+	got := claudeaudit(t, "verify", "--index", "--data", c.data)
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Equal(t, 2, strings.Count(got.stdout, "the index still has what was erased of it"), "%s", got)
+	mustRun(t, "reindex", "--repair", "--data", c.data)
+	requireErased(t, carol, func(args ...string) result { return claudeaudit(t, append(args, "--data", c.data)...) })
+	require.Contains(t, mustRun(t, "reindex", "--repair", "--data", c.data), "nothing to repair")
+
+	// A collector that starts with a backup erases by itself, and one that runs when it is asked to.
+	require.NoError(t, os.WriteFile(database, backup, 0o600))
+	c.start()
+	require.Eventually(t, func() bool { return len(c.search("--user", "carol")) == 0 }, followTimeout, 100*time.Millisecond)
+	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "later")), otlpclient.HTTPJSON))
+	c.awaitRecords(1, "--user", "carol")
+	carol = append(carol, c.search("--user", "carol")...)
+	require.Contains(t, erase(), "the collector has erased the person's fields in the index")
+	requireErased(t, carol, func(args ...string) result { return claudeaudit(t, append(args, "--data", c.data)...) })
+	c.stop()
+	mustRun(t, "reindex", "--data", c.data)
+	requireErased(t, carol, func(args ...string) result { return claudeaudit(t, append(args, "--data", c.data)...) })
+}
+
+// requireErased wants of an index that the records are there, and whose they were is not.
+func requireErased(t *testing.T, records []record, cli func(args ...string) result) {
+	t.Helper()
+	none := func(args ...string) {
+		t.Helper()
+		got := cli(append([]string{"search", "--format", "json"}, args...)...)
+		require.Zero(t, got.code, "%s", got)
+		require.Empty(t, decodeRecords(t, got.stdout))
+	}
+	none("--user", "carol")
+	for _, r := range records {
+		if session := r.text("session_id"); session != "" {
+			none("--session", session)
+		}
+		got := cli("show", r.text("event_id"), "--format", "json", "--entries")
+		require.Zero(t, got.code, "%s", got)
+		require.NotContains(t, got.stdout, "carol")
+		shown := decodeRecords(t, got.stdout)[0]
+		require.Len(t, shown.text("erased"), 64)
+		for _, kept := range []string{"prompt_hash", "response_hash", "prompt_tokens", "timestamp", "data_classification", "application_id", "_log", "_prev"} {
+			require.Equal(t, r[kept], shown[kept], kept)
+		}
+		require.Nil(t, shown["user_id"])
+		require.Nil(t, shown["session_id"])
+		require.NotContains(t, shown, "ip_address")
+	}
+	got := cli("verify", "--index")
+	require.Zero(t, got.code, "%s", got)
+	require.Contains(t, got.stdout, "index         holds")
 }
 
 // Content of a class that a law demands is not erased.

@@ -44,6 +44,7 @@ func fieldsOf(r *audit.Record) []field {
 		text("kind", r.Kind),
 		text("timestamp", timestamp),
 		text("status", r.Status),
+		text("erased", r.Erased),
 		text("user_id", r.UserID),
 		text("identity_assurance", r.IdentityAssurance),
 		text("session_id", r.SessionID),

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -16,6 +19,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/esclient"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/indexer"
 )
 
 // openIndex opens the index, with a hint when there is none.
@@ -65,6 +69,113 @@ func (r *elasticReader) Close() error {
 	err := r.Reader.Close()
 	r.client.Close()
 	return err
+}
+
+// elasticStore is a store with the client that it uses.
+type elasticStore struct {
+	*elasticsearch.Store
+	client *esclient.Client
+}
+
+func openElasticStore(ctx context.Context, p places) (*elasticStore, error) {
+	client, err := newElasticClient(ctx, p.elastic)
+	if err != nil {
+		return nil, err
+	}
+	s, err := elasticsearch.Open(ctx, client, elasticsearch.Options{
+		Prefix: p.elastic.Index.Prefix, Replicas: p.elastic.Index.Replicas, KeepTemplate: !p.elastic.Index.ManageTemplate,
+		Retention: time.Duration(p.retentionDays) * 24 * time.Hour,
+	})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &elasticStore{s, client}, nil
+}
+
+// Close implements index.Store.
+func (s *elasticStore) Close() error {
+	err := s.Store.Close()
+	s.client.Close()
+	return err
+}
+
+// readErased reads which events an index has to have in erased form.
+func readErased(ctx context.Context, p places) (_ *index.Erased, err error) {
+	if p.admin == "" {
+		return nil, nil
+	}
+	l := indexer.OpenErasures(p.admin)
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return index.ReadErased(ctx, l)
+}
+
+// eraseIndex erases in the index what was recorded. Where the collector writes
+// the index, it does so, and is waited for.
+func (a *app) eraseIndex(ctx context.Context, p places) (err error) {
+	var s index.Store
+	if p.elastic != nil {
+		s, err = openElasticStore(ctx, p)
+	} else {
+		if _, err := os.Stat(p.index); errors.Is(err, fs.ErrNotExist) {
+			_, err = fmt.Fprintln(a.out, "there is no index to erase the person's fields in")
+			return err
+		}
+		s, err = sqlite.Open(ctx, p.index)
+	}
+	if errors.Is(err, index.ErrLocked) {
+		return a.awaitErased(ctx, p)
+	}
+	if err != nil {
+		return fmt.Errorf("erasing in the index: %w", hint(err))
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	l := indexer.OpenErasures(p.admin)
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := (&index.Follower{Store: s, Erasures: l}).Erase(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "the person's fields are erased in the index %s\n", printable(p.where()))
+	return err
+}
+
+// eraseWait is how long the collector is waited for.
+const eraseWait = 30 * time.Second
+
+// awaitErased waits until the collector has erased what was recorded.
+func (a *app) awaitErased(ctx context.Context, p places) (err error) {
+	l := indexer.OpenErasures(p.admin)
+	defer func() { err = errors.Join(err, l.Close()) }()
+	want, err := index.LastErasures(ctx, l)
+	if err != nil {
+		return err
+	}
+	r, err := sqlite.OpenReader(ctx, p.index)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for until := time.Now().Add(eraseWait); ; {
+		have, err := r.Erasures(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(want, func(c index.Cursor) bool { return !slices.Contains(have, c) }) {
+			_, err = fmt.Fprintf(a.out, "the collector has erased the person's fields in the index %s\n", printable(p.where()))
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("the erasure is recorded, but the collector has not erased the person's fields in the index %s within %s: does its exporter read %s?",
+				p.where(), eraseWait, p.admin)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 func newElasticClient(ctx context.Context, c *elasticConfig) (*esclient.Client, error) {

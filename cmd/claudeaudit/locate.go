@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/esclient"
+	"github.com/claudeaudit/claudeaudit/internal/indexer"
 )
 
 const (
@@ -92,7 +94,7 @@ func (l *location) find(ctx context.Context) (places, error) {
 func placesBeside(ledger, index string) places {
 	data := filepath.Dir(filepath.Clean(ledger))
 	return places{
-		ledger: ledger, index: index, keys: filepath.Join(data, "keys"), subject: filepath.Join(data, "subject-keys"), admin: filepath.Join(data, "admin"),
+		ledger: ledger, index: index, keys: filepath.Join(data, "keys"), subject: filepath.Join(data, "subject-keys"), admin: indexer.AdminFolder(ledger),
 		witness: []string{filepath.Join(data, "witness", "checkpoints")}, policy: filepath.Join(data, "policy"),
 	}
 }
@@ -119,6 +121,7 @@ type gatewayConfig struct {
 type sqliteConfig struct {
 	Path          string `mapstructure:"path"`
 	Ledger        string `mapstructure:"ledger"`
+	Admin         string `mapstructure:"admin"`
 	RetentionDays int    `mapstructure:"retention_days"`
 }
 
@@ -126,6 +129,7 @@ type sqliteConfig struct {
 type elasticConfig struct {
 	Client esclient.Config `mapstructure:",squash"`
 	Ledger string          `mapstructure:"ledger"`
+	Admin  string          `mapstructure:"admin"`
 	Index  struct {
 		Prefix         string `mapstructure:"prefix"`
 		Replicas       *int   `mapstructure:"replicas"`
@@ -197,11 +201,13 @@ func placesOfConfig(ctx context.Context, file string, elastic bool) (places, err
 		p.policy = gc.Policy.Directory
 	}
 	p.retentionDays = sc.RetentionDays
+	p.admin = cmp.Or(sc.Admin, ec.Admin, p.admin)
 	if hasElastic && (elastic || !hasIndex) {
 		if err := confmap.Validate(&ec.Client); err != nil {
 			return places{}, fmt.Errorf("audit_elasticsearch: %w", err)
 		}
 		p.index, p.elastic, p.retentionDays = "", &ec, ec.RetentionDays
+		p.admin = cmp.Or(ec.Admin, p.admin)
 	}
 	return p, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/indexer"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
@@ -90,7 +91,11 @@ func (a *app) holds(ctx context.Context, p places, l *ledger.Reader) (_ bool, er
 		return false, err
 	}
 	findings := 0
-	c, err := r.NewChecker(ctx, func(sqlite.Finding) { findings++ })
+	erased, err := readErased(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	c, err := r.NewChecker(ctx, erased, func(sqlite.Finding) { findings++ })
 	if err != nil {
 		return false, err
 	}
@@ -121,15 +126,7 @@ func eachEntry(ctx context.Context, l *ledger.Reader, fn func(ctx context.Contex
 // says.
 func (a *app) repairElastic(ctx context.Context, p places, l *ledger.Reader, elsewhere []string) (err error) {
 	began := time.Now()
-	client, err := newElasticClient(ctx, p.elastic)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	s, err := elasticsearch.Open(ctx, client, elasticsearch.Options{
-		Prefix: p.elastic.Index.Prefix, Replicas: p.elastic.Index.Replicas, KeepTemplate: !p.elastic.Index.ManageTemplate,
-		Retention: time.Duration(p.retentionDays) * 24 * time.Hour,
-	})
+	s, err := openElasticStore(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -139,7 +136,7 @@ func (a *app) repairElastic(ctx context.Context, p places, l *ledger.Reader, els
 			return err
 		}
 	}
-	taken, err := a.catchUp(ctx, l, s)
+	taken, err := a.catchUp(ctx, p, l, s)
 	if err != nil {
 		return err
 	}
@@ -152,9 +149,13 @@ func (a *app) repairElastic(ctx context.Context, p places, l *ledger.Reader, els
 	if err != nil {
 		return err
 	}
+	erased, err := readErased(ctx, p)
+	if err != nil {
+		return err
+	}
 	findings := 0
 	c, err := s.NewRepair(ctx, elasticsearch.CheckOptions{
-		Expected: expected, Streams: streams, Elsewhere: elsewhere,
+		Erased: erased, Expected: expected, Streams: streams, Elsewhere: elsewhere,
 		Found: func(f elasticsearch.Finding) {
 			if findings++; findings <= maxShown {
 				fmt.Fprintln(a.err, printable(f.String()))
@@ -179,7 +180,9 @@ func (a *app) repairElastic(ctx context.Context, p places, l *ledger.Reader, els
 }
 
 // catchUp lets a store take what the ledger has, with a progress bar.
-func (a *app) catchUp(ctx context.Context, l *ledger.Reader, s index.Store) (entries int, err error) {
+func (a *app) catchUp(ctx context.Context, p places, l *ledger.Reader, s index.Store) (entries int, err error) {
+	erasures := indexer.OpenErasures(p.admin)
+	defer func() { err = errors.Join(err, erasures.Close()) }()
 	total, err := index.Lag(ctx, l, s)
 	if err != nil {
 		return 0, err
@@ -188,7 +191,7 @@ func (a *app) catchUp(ctx context.Context, l *ledger.Reader, s index.Store) (ent
 	defer bar.finish()
 	unreadable := 0
 	f := &index.Follower{
-		Ledger: l, Store: s,
+		Ledger: l, Store: s, Erasures: erasures,
 		Observe: func(e index.Event) {
 			if e.Applied != nil {
 				entries += e.Applied.Entries
@@ -221,7 +224,7 @@ func (a *app) rebuild(ctx context.Context, p places, l *ledger.Reader) error {
 			}
 		}
 		var err error
-		entries, err = a.catchUp(ctx, l, s)
+		entries, err = a.catchUp(ctx, p, l, s)
 		return err
 	})
 	if errors.Is(err, index.ErrLocked) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
@@ -139,10 +141,17 @@ func (a *app) newSubjectErase() *cobra.Command {
 	var o eraseOptions
 	cmd := &cobra.Command{
 		Use:   "erase USER",
-		Short: "Destroy the keys of a person's content",
+		Short: "Destroy the keys of a person's content, and erase the person in the index",
 		Long: `Destroy the keys that a person's prompts and responses are encrypted to. The
 ciphertext stays where it is locked, and nobody opens it any more; the records
 stay without content, and the ledger verifies as before.
+
+In the index the records lose what names the person: user, session, address,
+department, agent, client key, batch item and prompt id. Event, hashes, tokens,
+times, class and flags stay, and "erased" has the hash of the ledger's entry. The
+erasure names the events in the log of holds and erasures, so an index that is
+made anew has them so too. A collector that writes the index in SQLite is waited
+for. The ledger's own entries are locked, and stay as they are.
 
 Refused while a legal hold has a record of the person, and when a retention class
 of the content says so; a class that defers is noted with the day on which the
@@ -348,7 +357,7 @@ func (e *erasure) run(ctx context.Context) (err error) {
 	if status != audit.StatusSuccess {
 		return negative{errSaid}
 	}
-	return nil
+	return e.app.eraseIndex(ctx, e.places)
 }
 
 func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shared []string, status string, say func(string, ...any)) (err error) {
@@ -379,6 +388,14 @@ func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shar
 	if err := admin.note(ctx, opErase, audit.StatusInitiated, details); err != nil {
 		return err
 	}
+	// Every index that reads the ledger and this log leaves the fields of these events out from here on.
+	for part := range slices.Chunk(e.found.Events, index.EventsPerErasure) {
+		named := index.EraseDetails(part)
+		named["subject"] = person
+		if err := admin.note(ctx, index.EraseOperation, audit.StatusSuccess, named); err != nil {
+			return err
+		}
+	}
 	for _, id := range destroy {
 		if err := keystore.Destroy(ctx, keys, id); err != nil {
 			return err
@@ -405,6 +422,6 @@ func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shar
 	if err := admin.note(ctx, opErase, status, details); err != nil {
 		return err
 	}
-	say("%d keys destroyed; the certificate is in %s", len(destroy), printable(o.certificate))
+	say("%d keys destroyed, %d records named for erasure in indices; the certificate is in %s", len(destroy), len(e.found.Events), printable(o.certificate))
 	return nil
 }

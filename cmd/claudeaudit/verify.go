@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
@@ -567,8 +568,12 @@ func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *inde
 			err = errors.Join(hint(err), c.close())
 		}
 	}()
+	erased, err := readErased(ctx, e.at)
+	if err != nil {
+		return nil, err
+	}
 	if e.at.elastic != nil {
-		return c, c.openElastic(ctx, e, elsewhere)
+		return c, c.openElastic(ctx, e, erased, elsewhere)
 	}
 	if len(elsewhere) > 0 {
 		return nil, errors.New("--elsewhere: is for an index in Elasticsearch")
@@ -578,7 +583,7 @@ func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *inde
 		return nil, err
 	}
 	c.closers = append(c.closers, r.Close)
-	checker, err := r.NewChecker(ctx, func(f sqlite.Finding) { c.found(f.String()) })
+	checker, err := r.NewChecker(ctx, erased, func(f sqlite.Finding) { c.found(f.String()) })
 	if err != nil {
 		return nil, err
 	}
@@ -587,7 +592,7 @@ func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *inde
 	return c, nil
 }
 
-func (c *indexCheck) openElastic(ctx context.Context, e evidence, elsewhere []string) error {
+func (c *indexCheck) openElastic(ctx context.Context, e evidence, erased *index.Erased, elsewhere []string) error {
 	streams, err := e.streams()
 	if err != nil {
 		return err
@@ -603,7 +608,7 @@ func (c *indexCheck) openElastic(ctx context.Context, e evidence, elsewhere []st
 	}
 	c.closers = append(c.closers, expected.Close)
 	c.checker, err = r.NewChecker(ctx, elasticsearch.CheckOptions{
-		Expected: expected, Streams: streams, Elsewhere: elsewhere,
+		Erased: erased, Expected: expected, Streams: streams, Elsewhere: elsewhere,
 		Found: func(f elasticsearch.Finding) { c.found(f.String()) },
 	})
 	return err

@@ -34,7 +34,7 @@ func newIndexer(set exporter.Settings, cfg *Config) (*elasticIndexer, error) {
 	}
 	x := &elasticIndexer{cfg: cfg, set: set.TelemetrySettings, telemetry: tb}
 	x.Indexer = indexer.New(indexer.Settings{
-		Ledger: cfg.Ledger, Open: x.open,
+		Ledger: cfg.Ledger, Admin: cfg.Admin, Open: x.open,
 		// Somebody replaced an index: opening puts things in place again.
 		Reopen:       func(err error) bool { return errors.Is(err, index.ErrSchema) },
 		PollInterval: cfg.PollInterval, BatchEntries: cfg.BatchSize, Retention: x.retention(),

@@ -28,6 +28,9 @@ type Config struct {
 	// Ledger is the folder of the ledger to follow, the directory of
 	// audit_ledger.
 	Ledger string `mapstructure:"ledger"`
+	// Admin is the data folder of the log of holds and erasures, that says whose
+	// fields are erased. "" is the folder "admin" beside the ledger.
+	Admin string `mapstructure:"admin"`
 	// PollInterval is how often to look for entries that no delivery told of.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
 	// BatchSize is the most entries that one transaction takes.

@@ -29,7 +29,7 @@ func TestConfig(t *testing.T) {
 	for name, want := range map[string]Config{
 		"": {Path: "./audit-data/index/audit.db", Ledger: "./audit-data/ledger", PollInterval: time.Second, BatchSize: 5000},
 		"all": {
-			Path: "/var/lib/audit/index.db", Ledger: "/var/lib/audit/ledger", PollInterval: 500 * time.Millisecond,
+			Path: "/var/lib/audit/index.db", Ledger: "/var/lib/audit/ledger", Admin: "/var/lib/audit/holds", PollInterval: 500 * time.Millisecond,
 			BatchSize: 1000, RetentionDays: 400,
 		},
 	} {

@@ -34,7 +34,7 @@ func newIndexer(set exporter.Settings, cfg *Config) (*sqliteIndexer, error) {
 	}
 	x := &sqliteIndexer{cfg: cfg, log: set.Logger, telemetry: tb}
 	x.Indexer = indexer.New(indexer.Settings{
-		Ledger: cfg.Ledger, Open: x.open,
+		Ledger: cfg.Ledger, Admin: cfg.Admin, Open: x.open,
 		// Opening a damaged database rebuilds it.
 		Reopen:       func(err error) bool { return errors.Is(err, index.ErrCorrupt) },
 		PollInterval: cfg.PollInterval, BatchEntries: cfg.BatchSize,

@@ -189,6 +189,7 @@ func (r *Record) appendMembers(w *writer, revision int64) {
 		w.str("type", d.Type)
 	})
 	w.str("ended", r.Call.Ended)
+	w.str("erased", r.Erased)
 	w.str("error_type", r.ErrorType)
 	w.key("event_id")
 	w.b = append(w.b, '"')
@@ -388,6 +389,7 @@ var strMembers = map[string]func(*Record) *string{
 	"data_classification":  func(r *Record) *string { return &r.DataClassification },
 	"department":           func(r *Record) *string { return &r.Department },
 	"ended":                func(r *Record) *string { return &r.Call.Ended },
+	"erased":               func(r *Record) *string { return &r.Erased },
 	"error_type":           func(r *Record) *string { return &r.ErrorType },
 	"identity_assurance":   func(r *Record) *string { return &r.IdentityAssurance },
 	"ip_address":           func(r *Record) *string { return &r.IPAddress },

@@ -88,7 +88,7 @@ func Merge(entries []Record) Record {
 	})
 
 	last := es[len(es)-1]
-	out := Record{EventID: last.EventID, Revision: last.Revision, Log: last.Log, Seq: last.Seq, Prev: last.Prev}
+	out := Record{EventID: last.EventID, Revision: last.Revision, Log: last.Log, Seq: last.Seq, Prev: last.Prev, Erased: last.Erased}
 
 	// The primary source gives times, model and tokens; others fill its gaps.
 	bySource := slices.Clone(es)

@@ -234,6 +234,10 @@ type Record struct {
 	// Missing names the required fields that are null.
 	Missing []string
 
+	// Erased marks the form in which an index has a record whose person was erased:
+	// the hash of the ledger's entry, lower-case hex. No entry of a ledger has it.
+	Erased string
+
 	// Place in the ledger, set when read from it.
 	Log  string
 	Seq  uint64
@@ -336,7 +340,7 @@ func (r *Record) Complete() {
 	}
 	if r.Kind == KindInteraction {
 		for _, f := range required {
-			if !f.present(r) {
+			if !f.present(r) && (r.Erased == "" || !erasable(f.name)) {
 				r.Missing = append(r.Missing, f.name)
 			}
 		}

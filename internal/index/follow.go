@@ -68,6 +68,9 @@ type Event struct {
 type Follower struct {
 	Ledger Ledger
 	Store  Store
+	// Erasures is the log of holds and erasures, which may have no streams yet.
+	// Nil for none.
+	Erasures Ledger
 	// Notify wakes it; without, it looks every Poll. May be nil.
 	Notify <-chan struct{}
 	Poll   time.Duration
@@ -81,9 +84,10 @@ type Follower struct {
 	// there was, or why it does not. May be nil.
 	State func(error)
 
-	absent map[string]int
-	took   int // entries of the last pass
-	now    func() time.Time
+	absent  map[string]int
+	took    int // entries of the last pass
+	erasing *erasing
+	now     func() time.Time
 }
 
 // Run follows until ctx is done, whatever fails; then it returns ctx's error.
@@ -162,9 +166,12 @@ func (f *Follower) prune(ctx context.Context) (more bool, err error) {
 	return n == pruneChunk, err
 }
 
-// CatchUp makes one pass over all streams and takes what is there. A stream
-// that fails does not keep the others from being taken.
+// CatchUp makes one pass over all streams and takes what is there, after it has
+// erased what is to be. A stream that fails does not keep the others from being taken.
 func (f *Follower) CatchUp(ctx context.Context) error {
+	if err := f.Erase(ctx); err != nil {
+		return err
+	}
 	streams, err := f.Ledger.Streams()
 	if err != nil {
 		return fmt.Errorf("listing the ledger's streams: %w", err)
@@ -199,6 +206,14 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Erase erases in the store what was recorded since, and nothing else.
+func (f *Follower) Erase(ctx context.Context) error {
+	if f.erasing == nil {
+		f.erasing = &erasing{ledger: f.Erasures}
+	}
+	return f.erasing.read(ctx, f.Store)
 }
 
 // catchUpStream reads on from the cursor. It starts with the entry that was
@@ -266,7 +281,7 @@ func (t *taking) line(ctx context.Context, seq uint64, line []byte) error {
 	}
 	t.known = true
 	t.cursor.Next, t.cursor.Last = seq+1, leaf
-	t.batch.Lines = append(t.batch.Lines, Line{Seq: seq, Leaf: leaf, Data: bytes.Clone(line)})
+	t.batch.Lines = append(t.batch.Lines, Line{Seq: seq, Leaf: leaf, Data: bytes.Clone(t.f.erasing.erased.Form(line))})
 	t.bytes += len(line)
 	if len(t.batch.Lines) >= t.max || t.bytes >= maxBatchBytes {
 		return t.flush(ctx)

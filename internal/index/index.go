@@ -249,6 +249,9 @@ type Searcher interface {
 	Get(ctx context.Context, event uuid.UUID) (Found, error)
 	// Cursors returns how far the store is in each stream, by name of stream.
 	Cursors(ctx context.Context) ([]Cursor, error)
+	// Erasures returns how far the store was erased by which streams of logs of
+	// holds and erasures.
+	Erasures(ctx context.Context) ([]Cursor, error)
 	Close() error
 }
 
@@ -273,4 +276,10 @@ type Store interface {
 	// left. A store that keeps days apart removes whole days of UTC only: it
 	// leaves the one that before lies in, and may remove more than limit.
 	Prune(ctx context.Context, before time.Time, limit int) (int, error)
+	// Erase brings the entries that the store has of the events into their erased
+	// form, and their records with them. Entries of these events that are taken later have to come in that
+	// form. It may be called again after a failure.
+	Erase(ctx context.Context, events []uuid.UUID) error
+	// SetErasures notes how far the store was erased by a stream.
+	SetErasures(ctx context.Context, c Cursor) error
 }

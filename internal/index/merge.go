@@ -35,11 +35,13 @@ func comparePlace(a, b Parsed) int {
 // MergeParsed merges the entries of one logical record, of one event or of
 // twins, whatever their order. It sorts entries into the order of the merge:
 // by revision, then stream, then sequence number. The event_id is that of the
-// entry with the smallest (stream, sequence number). It panics on no entries.
+// entry with the smallest (stream, sequence number). Where an event has an entry in erased form,
+// its others are brought into it. It panics on no entries.
 func MergeParsed(entries []Parsed) audit.Record {
 	if len(entries) == 1 {
 		return audit.Merge([]audit.Record{entries[0].Record})
 	}
+	eraseTogether(entries)
 	primary := slices.MinFunc(entries, comparePlace).Record.EventID
 	slices.SortFunc(entries, func(a, b Parsed) int {
 		return cmp.Or(cmp.Compare(a.Record.Revision, b.Record.Revision), comparePlace(a, b))

@@ -4,6 +4,7 @@
 package indexer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -32,6 +33,8 @@ const (
 type Settings struct {
 	// Ledger is the folder of the ledger to follow.
 	Ledger string
+	// Admin is the data folder of the log of holds and erasures; "" is beside the ledger.
+	Admin string
 	// Open opens the store.
 	Open func(ctx context.Context) (index.Store, error)
 	// Reopen says whether the store has to be opened anew after an error. May be
@@ -133,10 +136,12 @@ func (x *Indexer) follow(ctx context.Context) (opened bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	erasures := OpenErasures(cmp.Or(x.Admin, AdminFolder(x.Ledger)))
+	defer func() { err = errors.Join(err, erasures.Close()) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	f := &index.Follower{
-		Ledger: reader, Store: store, Notify: x.notify, Poll: x.PollInterval, BatchEntries: x.BatchEntries,
+		Ledger: reader, Store: store, Erasures: erasures, Notify: x.notify, Poll: x.PollInterval, BatchEntries: x.BatchEntries,
 		Retention: x.Retention,
 		Observe:   func(e index.Event) { x.observe(ctx, e) },
 		State: func(err error) {

@@ -84,6 +84,7 @@ type Checker struct {
 	found    func(Finding)
 	page     int // documents read at a time
 	cursors  map[string]uint64
+	erased   *index.Erased
 	batch    index.Batch
 	buffered int
 
@@ -101,13 +102,15 @@ type CheckOptions struct {
 	// Elsewhere are streams of other ledgers that the index also holds. What they
 	// tell is not checked. Others that the ledger lacks are findings.
 	Elsewhere []string
+	// Erased are the events that the index has to have in erased form.
+	Erased *index.Erased
 	// Found is told what is wrong.
 	Found func(Finding)
 }
 
 // NewChecker starts a comparison.
 func (r *Reader) NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
-	c := &Checker{r: r, expected: o.Expected, found: o.Found, page: checkPage, cursors: map[string]uint64{}}
+	c := &Checker{r: r, expected: o.Expected, found: o.Found, page: checkPage, erased: o.Erased, cursors: map[string]uint64{}}
 	st, err := r.readState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("checking the index: %w", err)
@@ -158,7 +161,7 @@ func (c *Checker) Entry(ctx context.Context, stream string, seq uint64, line []b
 		}
 	}
 	c.batch.Stream = stream
-	c.batch.Lines = append(c.batch.Lines, index.Line{Seq: seq, Leaf: index.LeafHash(line), Data: bytes.Clone(line)})
+	c.batch.Lines = append(c.batch.Lines, index.Line{Seq: seq, Leaf: index.LeafHash(line), Data: bytes.Clone(c.erased.Form(line))})
 	c.buffered += len(line)
 	return nil
 }

@@ -136,8 +136,12 @@ func (d *document) append(b []byte) []byte {
 		}
 		b = b[:len(b)-1]
 		b = append(b, `,"_hash":"`...)
-		leaf := index.LeafHash(d.last().Line)
-		b = hex.AppendEncode(b, leaf[:])
+		if last := d.last(); last.Record.Erased != "" {
+			b = append(b, last.Record.Erased...)
+		} else {
+			leaf := index.LeafHash(last.Line)
+			b = hex.AppendEncode(b, leaf[:])
+		}
 		b = append(b, `","index":{`...)
 	} else {
 		b = append(b, `{"event_id":"`...)
@@ -272,13 +276,13 @@ func readDocument(raw []byte, r role) (document, error) {
 }
 
 // union adds entries to others. An entry of the same place replaces the one
-// that is there: the ledger has but one.
+// that is there: the ledger has but one. What was erased stays so.
 func union(have, more []index.Parsed) []index.Parsed {
 	for _, e := range more {
 		i := slices.IndexFunc(have, func(h index.Parsed) bool { return h.Seq == e.Seq && h.Stream == e.Stream })
 		if i < 0 {
 			have = append(have, e)
-		} else {
+		} else if have[i].Record.Erased == "" {
 			have[i] = e
 		}
 	}

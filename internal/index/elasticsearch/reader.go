@@ -262,12 +262,25 @@ func (r *Reader) Cursors(ctx context.Context) ([]index.Cursor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the index's cursors: %w", err)
 	}
+	return cursorsOf(st.Streams), nil
+}
+
+// Erasures implements index.Searcher.
+func (r *Reader) Erasures(ctx context.Context) ([]index.Cursor, error) {
+	st, err := r.readState(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading how far the index was erased: %w", err)
+	}
+	return cursorsOf(st.Erasures), nil
+}
+
+func cursorsOf(streams map[string]*streamState) []index.Cursor {
 	var cursors []index.Cursor
-	for name, s := range st.Streams {
+	for name, s := range streams {
 		if c, known := s.cursor(name); known && !s.Dropping {
 			cursors = append(cursors, c)
 		}
 	}
 	slices.SortFunc(cursors, func(a, b index.Cursor) int { return cmp.Compare(a.Stream, b.Stream) })
-	return cursors, nil
+	return cursors
 }

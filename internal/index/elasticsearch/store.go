@@ -110,7 +110,9 @@ type state struct {
 	Streams map[string]*streamState `json:"streams"`
 	// Horizon is the time, as of index.UnixNano, before which nothing is kept.
 	Horizon *int64 `json:"horizon,omitempty"`
-	at      *version
+	// Erasures say how far the index was erased by which streams.
+	Erasures map[string]*streamState `json:"erasures,omitempty"`
+	at       *version
 }
 
 type streamState struct {

@@ -65,15 +65,15 @@ func reference(t *testing.T, l *indextest.Ledger) *sqlite.Store {
 // check compares an index with its ledger and returns what it finds.
 func check(t *testing.T, r *Reader, l *indextest.Ledger, elsewhere ...string) []string {
 	t.Helper()
-	return runCheck(t, l, elsewhere, r.NewChecker)
+	return runCheck(t, l, nil, elsewhere, r.NewChecker)
 }
 
 func repair(t *testing.T, s *Store, l *indextest.Ledger, elsewhere ...string) []string {
 	t.Helper()
-	return runCheck(t, l, elsewhere, s.NewRepair)
+	return runCheck(t, l, nil, elsewhere, s.NewRepair)
 }
 
-func runCheck(t *testing.T, l *indextest.Ledger, elsewhere []string, open func(context.Context, CheckOptions) (*Checker, error)) []string {
+func runCheck(t *testing.T, l *indextest.Ledger, erased *index.Erased, elsewhere []string, open func(context.Context, CheckOptions) (*Checker, error)) []string {
 	t.Helper()
 	expected, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "expected.db"))
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func runCheck(t *testing.T, l *indextest.Ledger, elsewhere []string, open func(c
 	require.NoError(t, err)
 	var found []string
 	c, err := open(t.Context(), CheckOptions{
-		Expected: expected, Streams: streams, Elsewhere: elsewhere,
+		Expected: expected, Erased: erased, Streams: streams, Elsewhere: elsewhere,
 		Found: func(f Finding) { found = append(found, f.String()) },
 	})
 	require.NoError(t, err)
@@ -481,7 +481,7 @@ func TestTemplateHasTheRecord(t *testing.T) {
 			BatchID: long, BatchItem: long, PolicyDecision: long, PolicyRule: long, PolicyReason: long,
 		}
 	})
-	rec.Log, rec.Prev, rec.Missing = "a", "b", []string{"c"}
+	rec.Log, rec.Prev, rec.Missing, rec.Erased = "a", "b", []string{"c"}, "d"
 	rec.Seq, rec.Revision = 1, 1
 	requireSet(t, "Record", reflect.ValueOf(rec))
 	var v map[string]any
@@ -558,4 +558,36 @@ func templateFields(t *testing.T) map[string]templateField {
 	}
 	walk("", tpl.Mappings)
 	return out
+}
+
+// A document that still has what was erased is found and mended; two ledgers that
+// tell of one call have it erased, whoever erased it.
+func TestCheckErased(t *testing.T) {
+	server := estest.Shared(t)
+	s := openStore(t, server, server.Prefix(t))
+	l, other, log := indextest.NewLedger(), indextest.NewLedger(), indextest.NewLedger()
+	for i := range 4 {
+		l.Append("a", indextest.Record(i))
+	}
+	require.NoError(t, (&index.Follower{Ledger: l, Store: s}).CatchUp(t.Context()))
+	indextest.AppendErasure(log, "admin", 2)
+	erased, err := index.ReadErased(t.Context(), log)
+	require.NoError(t, err)
+	found := runCheck(t, l, erased, nil, s.NewChecker)
+	require.Len(t, found, 1)
+	require.Contains(t, found[0], indextest.EventID(2).String())
+	require.Contains(t, found[0], "user_id")
+	require.Len(t, runCheck(t, l, erased, nil, s.NewRepair), 1)
+	require.NoError(t, s.refresh(t.Context(), []string{s.names.days()}))
+	require.Empty(t, runCheck(t, l, erased, nil, s.NewChecker))
+	require.Equal(t, []int{3, 1, 0}, indextest.IDs(t, s, index.Query{User: "alice@example.com"}))
+
+	other.Append("z", indextest.Record(2))
+	require.NoError(t, (&index.Follower{Ledger: other, Store: s}).CatchUp(t.Context()))
+	require.Equal(t, []int{3, 1, 0}, indextest.IDs(t, s, index.Query{User: "alice@example.com"}))
+	got, err := s.Get(t.Context(), indextest.EventID(2))
+	require.NoError(t, err)
+	require.Len(t, got.Entries, 2)
+	require.Empty(t, runCheck(t, l, erased, []string{"z"}, s.NewChecker))
+	require.Empty(t, runCheck(t, other, nil, []string{"a"}, s.NewChecker))
 }

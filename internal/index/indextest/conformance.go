@@ -113,6 +113,8 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"days apart", testDaysApart},
 		{"drop stream", testDropStream},
 		{"prune", testPrune},
+		{"erase", testErase},
+		{"erase before and after", testEraseOrder},
 		{"unreadable entries", testUnreadable},
 		{"cancelled", testCancelled},
 	} {

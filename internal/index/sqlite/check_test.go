@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -84,10 +85,33 @@ func TestCheck(t *testing.T) {
 	})
 }
 
+func TestCheckErased(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	l, log := indextest.NewLedger(), indextest.NewLedger()
+	for i := range 4 {
+		l.Append("a", indextest.Record(i))
+	}
+	indextest.Apply(t, s, l)
+	indextest.AppendErasure(log, "admin", 2)
+	erased, err := index.ReadErased(t.Context(), log)
+	require.NoError(t, err)
+	require.Equal(t, []string{"entry 2 of a: the index still has what was erased of it"}, checkErased(t, s, l, erased))
+	require.NoError(t, (&index.Follower{Ledger: l, Store: s, Erasures: log}).CatchUp(t.Context()))
+	require.Empty(t, checkErased(t, s, l, erased))
+	require.Equal(t, []string{"entry 2 of a: the index has it otherwise"}, check(t, s, l), "erased without a word")
+}
+
 func check(t *testing.T, s *Store, l *indextest.Ledger) []string {
 	t.Helper()
+	return checkErased(t, s, l, nil)
+}
+
+func checkErased(t *testing.T, s *Store, l *indextest.Ledger, erased *index.Erased) []string {
+	t.Helper()
 	var found []string
-	c, err := s.NewChecker(t.Context(), func(f Finding) { found = append(found, f.String()) })
+	c, err := s.NewChecker(t.Context(), erased, func(f Finding) { found = append(found, f.String()) })
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	streams, err := l.Streams()
@@ -102,3 +126,31 @@ func check(t *testing.T, s *Store, l *indextest.Ledger) []string {
 }
 
 var _ index.Ledger = (*indextest.Ledger)(nil)
+
+// What is erased is not left in the file, nor in the log beside it.
+func TestErasedIsGoneFromTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	s, err := Open(t.Context(), path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	l, log := indextest.NewLedger(), indextest.NewLedger()
+	for i := range 50 {
+		l.Append("a", indextest.Record(i))
+	}
+	indextest.Apply(t, s, l)
+	left := func(seq int) bool {
+		for _, f := range Files(path) {
+			b, err := os.ReadFile(f)
+			require.NoError(t, err)
+			if bytes.Contains(b, pack(l.Line("a", seq))) {
+				return true
+			}
+		}
+		return false
+	}
+	require.True(t, left(7))
+	indextest.AppendErasure(log, "admin", 7)
+	require.NoError(t, (&index.Follower{Ledger: l, Store: s, Erasures: log}).CatchUp(t.Context()))
+	require.False(t, left(7))
+	require.True(t, left(8))
+}

@@ -275,27 +275,29 @@ func (r *Reader) Get(ctx context.Context, event uuid.UUID) (index.Found, error) 
 // Cursors implements index.Searcher. A stream that is being dropped is not
 // among them.
 func (r *Reader) Cursors(ctx context.Context) ([]index.Cursor, error) {
-	rows, err := r.db.QueryContext(ctx, "SELECT name, next, last FROM streams WHERE dropping = 0 ORDER BY name")
+	c, err := readAll(ctx, r.db, scanCursor, "SELECT name, next, last FROM streams WHERE dropping = 0 ORDER BY name")
 	if err != nil {
 		return nil, fmt.Errorf("reading the index's cursors: %w", classify(err))
 	}
-	defer func() { _ = rows.Close() }() // rows.Err tells what matters
-	var cursors []index.Cursor
-	for rows.Next() {
-		var c index.Cursor
-		var next int64
-		var last []byte
-		if err := rows.Scan(&c.Stream, &next, &last); err != nil {
-			return nil, fmt.Errorf("reading the index's cursors: %w", classify(err))
-		}
-		c.Next = uint64(next)
-		copy(c.Last[:], last)
-		cursors = append(cursors, c)
+	return c, nil
+}
+
+// Erasures implements index.Searcher.
+func (r *Reader) Erasures(ctx context.Context) ([]index.Cursor, error) {
+	c, err := readAll(ctx, r.db, scanCursor, "SELECT stream, next, last FROM erasures ORDER BY stream")
+	if err != nil {
+		return nil, fmt.Errorf("reading how far the index was erased: %w", classify(err))
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("reading the index's cursors: %w", classify(err))
-	}
-	return cursors, nil
+	return c, nil
+}
+
+func scanCursor(sc scanner) (c index.Cursor, err error) {
+	var next int64
+	var last []byte
+	err = sc.Scan(&c.Stream, &next, &last)
+	c.Next = uint64(next)
+	copy(c.Last[:], last)
+	return c, err
 }
 
 type hit struct {

@@ -27,7 +27,7 @@ import (
 // SchemaVersion is the version of the tables, kept in user_version. A file
 // with another one is refused with index.ErrSchema; it is rebuilt from the
 // ledger rather than migrated.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // applicationID marks the file as an index of Claude Audit ("CAud").
 const applicationID = 0x43417564
@@ -69,6 +69,7 @@ var schema = []string{
 		last BLOB NOT NULL,
 		dropping INTEGER NOT NULL DEFAULT 0
 	) STRICT`,
+	`CREATE TABLE erasures (stream TEXT PRIMARY KEY, next INTEGER NOT NULL, last BLOB NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE horizon (only INTEGER PRIMARY KEY CHECK (only = 1), ts INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE entries (
 		id INTEGER PRIMARY KEY,

@@ -35,7 +35,7 @@ type Store struct {
 	many, one statements
 	find      *sql.Stmt // by keysPerLookup event ids
 
-	updateRow, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream, addDay *sql.Stmt
+	updateRow, updateLine, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream, addDay *sql.Stmt
 
 	streams map[string]*stream
 	horizon int64
@@ -142,6 +142,8 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 	}
 	for _, p := range []string{
 		"journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = OFF", "cache_size = -65536", "temp_store = MEMORY",
+		// Without it parts of what was moved or deleted stay in the file until the place is needed, and an erasure would not reach them.
+		"secure_delete = ON",
 		// Random pages are rewritten by many transactions: the longer the log, the fewer copies of each are moved to the file.
 		"wal_autocheckpoint = 32768", "journal_size_limit = 134217728",
 	} {
@@ -177,6 +179,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.rowByID, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
 		{&s.updateRow, `UPDATE records SET ts = ?, day = ?, kind = ?, status = ?, user = ?, session = ?, application = ?, model = ?,
 			classification = ?, flags = ?, head = ?, more = ?, response = ? WHERE id = ?`},
+		{&s.updateLine, "UPDATE entries SET line = ? WHERE id = ?"},
 		{&s.deleteRow, "DELETE FROM records WHERE id = ?"},
 		{&s.deleteEntry, "DELETE FROM entries WHERE id = ?"},
 		{&s.deleteFlag, "DELETE FROM flags WHERE flag = ? AND ts = ? AND record = ?"},

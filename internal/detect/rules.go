@@ -94,6 +94,9 @@ type Rule struct {
 	checked      bool
 	long         bool
 	bounded      bool
+	// glued says that anything may stand behind a match: its beginning is
+	// distinctive enough, and its length is known.
+	glued bool
 	re           *regexp.Regexp
 	lead         *lead
 	need         *need
@@ -565,6 +568,7 @@ func (r *Rule) compilePattern() error {
 		return errors.New("pattern matches the empty text")
 	}
 	r.bounded = true
+	r.glued = r.Window.Before == 0 && isDistinctive(prefixOf(parsed)) && endsFixed(parsed)
 	r.need = needOf(parsed, r.keywords)
 	if r.Window.Before == 0 {
 		r.lead = leadOf(parsed)
@@ -582,6 +586,35 @@ func (r *Rule) compilePattern() error {
 }
 
 const defaultWindow = 256
+
+// isDistinctive says whether the beginning of a value tells it from all else.
+func isDistinctive(prefix string) bool {
+	return len(prefix) >= 4 && strings.ContainsAny(prefix, "_-.")
+}
+
+// endsFixed says whether a pattern ends in a number of bytes of a class that is
+// fixed.
+func endsFixed(re *syntax.Regexp) bool {
+	for re.Op == syntax.OpConcat || re.Op == syntax.OpCapture {
+		re = re.Sub[len(re.Sub)-1]
+	}
+	return re.Op == syntax.OpRepeat && re.Min == re.Max && re.Sub[0].Op == syntax.OpCharClass
+}
+
+// prefixOf is the literal with which all that a pattern matches begins.
+func prefixOf(re *syntax.Regexp) string {
+	for re.Op == syntax.OpConcat || re.Op == syntax.OpCapture {
+		i := 0
+		for i < len(re.Sub)-1 && re.Sub[i].Op == syntax.OpBeginText {
+			i++
+		}
+		re = re.Sub[i]
+	}
+	if re.Op != syntax.OpLiteral || re.Flags&syntax.FoldCase != 0 {
+		return ""
+	}
+	return string(re.Rune)
+}
 
 // need is what a text holds wherever a pattern matches in it: a literal that is no
 // keyword, and so many bytes of a class in a row. Nothing is "" and 0. Where a

@@ -221,7 +221,7 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	}
 	a, b := loc[0]+from, loc[1]+from
 	if r.bounded && (a > 0 && isWordByte(s.text[a-1]) && isWordByte(s.text[a]) ||
-		b < len(s.text) && isWordByte(s.text[b]) && isWordByte(s.text[b-1])) {
+		!r.glued && b < len(s.text) && isWordByte(s.text[b]) && isWordByte(s.text[b-1])) {
 		return 0, 0, false
 	}
 	if len(loc) > 2 && loc[2] >= 0 {

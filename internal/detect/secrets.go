@@ -92,6 +92,68 @@ func wordy(s string) (float64, int) {
 	return float64(common) / float64(pairs), pairs
 }
 
+// stretches is how many stretches of one kind a value of letters and digits has, a
+// word with a capital being one. What is made of words has long ones; of random
+// letters and digits every other byte begins a new one.
+func stretches(v string) int {
+	n := 1
+	for i := 1; i < len(v); i++ {
+		a, b := v[i-1], v[i]
+		switch {
+		case isDigit(a) != isDigit(b), isLower(a) && isUpper(b):
+			n++
+		case isUpper(a) && isLower(b) && i > 1 && isUpper(v[i-2]):
+			n++
+		}
+	}
+	return n
+}
+
+// choppy says whether the stretches of a value are as short as chance makes them.
+func choppy(v string) bool { return len(v) >= 10 && stretches(v)*13 >= len(v)*5 }
+
+// uuidLike says whether v has the groups of a UUID, of letters and digits.
+func uuidLike(v string) bool {
+	if len(v) != 36 || v[8] != '-' || v[13] != '-' || v[18] != '-' || v[23] != '-' {
+		return false
+	}
+	for i := range len(v) {
+		if !isAlnum(v[i]) && v[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// slug says whether v is a name of words and numbers with signs between:
+// token-count-2026-05-13, us-west-2:123456789012. At most one part may be a short
+// one of letters and digits.
+func slug(v string) bool {
+	parts, mixed := 0, 0
+	for from := 0; from <= len(v); {
+		to := from
+		for to < len(v) && isAlnum(v[to]) {
+			to++
+		}
+		if p := v[from:to]; p != "" {
+			parts++
+			switch c := classesOf(p); {
+			case c.digits == len(p):
+			case c.digits > 0:
+				if mixed++; len(p) > 6 {
+					return false
+				}
+			case len(p) > 4:
+				if w, _ := wordy(p); w < 0.5 {
+					return false
+				}
+			}
+		}
+		from = to + 1
+	}
+	return parts > 1 && mixed < 2
+}
+
 type charClasses struct{ digits, lower, upper, other int }
 
 func classesOf(v string) (c charClasses) {
@@ -129,6 +191,9 @@ func mixed(v string) bool {
 	if c.digits == 0 {
 		// letters only: both cases, mixed up as no name is, or most of the alphabet
 		w, pairs := wordy(v)
+		if len(v) >= 20 && c.other == 0 && c.upper >= 4 && w < 0.75 && choppy(v) {
+			return true
+		}
 		if len(v) >= 20 && c.other <= 1 && w < 0.55 && entropy(v) >= 3.9 {
 			return true
 		}
@@ -146,13 +211,16 @@ func mixed(v string) bool {
 	}
 	// names with a number in them, versions, paths, dates
 	w, pairs := wordy(v)
-	if pairs >= 5 && w > 0.62 && c.digits*4 < len(v) {
+	if pairs >= 5 && w > 0.62 && c.digits*4 < len(v) && !(c.other == 0 && c.digits >= 2 && w < 0.8 && choppy(v)) && !(uuidLike(v) && c.digits >= 4) {
+		return false
+	}
+	if c.other > 0 && slug(v) {
 		return false
 	}
 	if strings.Count(v, "/") > 1 && pairs >= 6 && w > 0.5 {
 		return false
 	}
-	return c.digits >= 2 || len(v) >= 24 && w < 0.5
+	return c.digits >= 2 || len(v) >= 24 && w < 0.5 || c.other == 0 && c.upper >= 3 && c.lower >= 3 && w < 0.5 && choppy(v)
 }
 
 func isValueByte(c byte) bool { return valueBytes[c] }
@@ -244,6 +312,9 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		if looksRandom(v, minimum) && !isReference(v) || op && len(v) >= 14 && len(v) < minimum && (!weak || len(v) >= 16) && looksToken(v) {
 			return i, stop, r.conf
 		}
+		if quoted := isQuote(t[max(i-1, 0)]) && j < len(t) && t[j] == t[i-1]; op && quoted && !weak && looksShortToken(v) {
+			return i, stop, r.conf
+		}
 		word := strings.Trim(v, "_-:=.+/")
 		known := len(word) <= longestFiller && fillers[strings.ToLower(word)]
 		if !known && !weak && !unknown && len(v) <= 12 && allLetters(v) && !hashWords[strings.ToLower(v)] {
@@ -262,6 +333,143 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	return 0, 0, None
 }
 
+// provider is a value behind the name of a service that gives out keys, where no
+// word says that it is one: on the same line, behind a sign or in quotes or by
+// itself, and as random as only keys are.
+func provider(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	if start > 0 && strings.IndexByte("/.@", t[start-1]) >= 0 {
+		return 0, 0, None // a part of a path, of a host, of an address
+	}
+	// the rest of the name, in which words of other rules may stand
+	i := end
+	for i < len(t) && i-end < 32 && isWordByte(t[i]) {
+		i++
+	}
+	if i < len(t) && strings.IndexByte("/.@-", t[i]) >= 0 && i+1 < len(t) && isWordByte(t[i+1]) {
+		return 0, 0, None
+	}
+	op := false
+	for words, limit := 0, min(len(t), i+40); i < limit; {
+		c := t[i]
+		switch {
+		case c == '\n', c == '(' && i+1 < len(t) && !isQuote(t[i+1]), c == ';', c == '@':
+			return 0, 0, None
+		case !isAlnum(c):
+			op = op || c == '=' || c == ':' || isQuote(c)
+			i++
+			continue
+		}
+		j := i
+		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
+			j++
+		}
+		stop := j
+		for stop > i && strings.IndexByte(".:-/=", t[stop-1]) >= 0 && (t[stop-1] != '=' || op) {
+			stop--
+		}
+		v := t[i:stop]
+		if minimum := 32; len(v) >= 20 {
+			if op {
+				minimum = 20
+			}
+			if looksRandom(v, minimum) && !isReference(v) && (len(v) < 24 || strings.IndexByte(v, '/') < 0) && !allDigits(v) {
+				return i, stop, r.conf
+			}
+		}
+		word := strings.ToLower(strings.Trim(v, "_-:=.+/"))
+		if words++; words > 2 || len(word) > longestFiller || !fillers[word] || hashWords[word] {
+			return 0, 0, None
+		}
+		i = j
+	}
+	return 0, 0, None
+}
+
+// publicWords are words in the prefix of what is no secret.
+var publicWords = map[string]bool{"pk": true, "pub": true, "public": true, "publishable": true}
+
+// maxPrefixed bounds a token with a prefix.
+const maxPrefixed = 160
+
+// prefixedToken is a token whose prefix says who gave it out and what for, in words
+// between which '_' or '-' stands: acme_live_…, sk-acme-…. The keyword is the word
+// that says what for.
+func prefixedToken(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
+	t := s.text
+	from := start
+	for from > 0 && start-from < 24 && (isWordByte(t[from-1]) || t[from-1] == '-') {
+		from--
+	}
+	stop := end
+	for stop < len(t) && stop-start < maxPrefixed && (isWordByte(t[stop]) || t[stop] == '-') {
+		stop++
+	}
+	if stop-end < 20 || start-from == 24 || stop-start == maxPrefixed || from > 0 && strings.IndexByte("/.@$", t[from-1]) >= 0 ||
+		stop < len(t) && strings.IndexByte("(/@", t[stop]) >= 0 {
+		return 0, 0, None
+	}
+	token := t[from:stop]
+	last := strings.LastIndexAny(token, "_-") + 1
+	secret := token[last:]
+	words := strings.FieldsFunc(token[:last], func(r rune) bool { return r == '_' || r == '-' })
+	if len(secret) < 20 || len(words) == 0 || len(words) > 4 {
+		return 0, 0, None
+	}
+	for _, w := range words {
+		if len(w) > 12 || !isLetter(w[0]) || hashWords[strings.ToLower(w)] || publicWords[strings.ToLower(w)] {
+			return 0, 0, None
+		}
+	}
+	c := classesOf(secret)
+	if c.digits < 2 || c.lower+c.upper < 4 || entropy(secret) < 3.2 || !choppy(secret) && !allHex(secret) || !looksRandom(secret, 20) {
+		return 0, 0, None
+	}
+	return from, stop, r.conf
+}
+
+// basicAuth is what stands behind the word Basic in a header: a name and a password
+// in base64.
+func basicAuth(s *scanner, r *Rule, _, end int) (int, int, Confidence) {
+	t := s.text
+	i := end
+	for i < len(t) && i-end < 4 && strings.IndexByte(" \t:=\"'", t[i]) >= 0 {
+		i++
+	}
+	if i == end {
+		return 0, 0, None
+	}
+	j := i
+	for j < len(t) && j-i < 1024 && (isAlnum(t[j]) || strings.IndexByte("+/_-", t[j]) >= 0) {
+		j++
+	}
+	stop := j
+	for stop < len(t) && t[stop] == '=' && stop-j < 2 {
+		stop++
+	}
+	if j-i < 8 || stop < len(t) && (isWordByte(t[stop]) || t[stop] == '=') {
+		return 0, 0, None
+	}
+	enc := base64.RawStdEncoding
+	if strings.ContainsAny(t[i:j], "_-") {
+		enc = base64.RawURLEncoding
+	}
+	plain, err := enc.DecodeString(t[i:j])
+	if err != nil {
+		return 0, 0, None
+	}
+	user, pass, ok := strings.Cut(string(plain), ":")
+	if !ok || pass == "" && len(user) < 16 || isStockPassword(pass) || isPlaceholder(pass) && (pass != "" || isPlaceholder(user)) {
+		return 0, 0, None
+	}
+	for _, b := range plain {
+		if b < ' ' || b >= 0x7f {
+			return 0, 0, None
+		}
+	}
+	return i, stop, r.conf
+}
+
 // looksToken is looksRandom for shorter values, which an operator must stand
 // before.
 func looksToken(v string) bool {
@@ -269,6 +477,18 @@ func looksToken(v string) bool {
 	w, pairs := wordy(v)
 	return c.other == 0 && c.digits >= 3 && c.lower+c.upper >= 3 && (w <= 0.5 || pairs < 5 || c.digits*2 >= len(v)) &&
 		entropy(v) >= 2.9 && !isPlaceholder(v)
+}
+
+// looksShortToken is looksToken for values of ten bytes and more, which must stand
+// in quotes as well.
+func looksShortToken(v string) bool {
+	if len(v) < 10 || len(v) > 16 {
+		return false
+	}
+	c := classesOf(v)
+	w, pairs := wordy(v)
+	return c.other == 0 && c.digits >= 2 && c.lower+c.upper >= 3 && (pairs < 3 || w <= 0.5) && choppy(v) && entropy(v) >= 2.8 &&
+		!sequential(v) && !isPlaceholder(v)
 }
 
 // isReference says whether a value names something: a URL, a path, a file, an
@@ -439,6 +659,16 @@ func looksPassword(v string, quoted bool) bool {
 	return true
 }
 
+// isStockPassword says whether a password is a word that documentation writes for
+// one.
+func isStockPassword(pass string) bool {
+	switch strings.ToLower(pass) {
+	case "pass", "password", "passwd", "pwd", "secret", "token", "pw", "user", "key", "apikey", "port", "test":
+		return true
+	}
+	return false
+}
+
 // urlPassword is a URL with a user's password in it, around an '@'.
 func urlPassword(t string, at int) (int, int, bool) {
 	from := max(0, at-256)
@@ -460,8 +690,7 @@ func urlPassword(t string, at int) (int, int, bool) {
 	if isPlaceholder(pass) || isPlaceholder(user) && user != "" {
 		return 0, 0, false
 	}
-	switch strings.ToLower(pass) {
-	case "pass", "password", "passwd", "pwd", "secret", "token", "pw", "user", "key", "apikey", "port", "test":
+	if isStockPassword(pass) {
 		return 0, 0, false
 	}
 	start := from + i

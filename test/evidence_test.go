@@ -324,7 +324,7 @@ func TestErasureUnderRetention(t *testing.T) {
 	require.Contains(t, got.stdout, "REFUSED: content is kept as sec17a4 until")
 	require.Contains(t, mustRun(t, "show", c.search()[0].text("event_id"), "--data", c.data, "--content", "--identity", filepath.Join(c.data, "keys", "content.identity")), "order 100 shares")
 	out := mustRun(t, "retention", "--data", c.data, "--class", "hipaa")
-	require.Contains(t, out, "1 entries, 2 contents")
+	require.Contains(t, out, "3 entries, 2 contents")
 	require.Contains(t, out, "Nothing was locked.")
 }
 

@@ -138,13 +138,32 @@ func (a *app) holdAdd(ctx context.Context, matter, by string, q subject.Query) (
 	if err != nil {
 		return err
 	}
-	if err := setHolds(ctx, p, store, opHoldAdd, map[string]string{
+	gone, err := setHolds(ctx, p, store, opHoldAdd, map[string]string{
 		"by": by, "matter": matter, "query": string(query), "records": strconv.Itoa(len(found.Events)),
-	}, objects); err != nil {
+	}, objects)
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "matter %s: %d records in %d objects are held\n", printable(matter), len(found.Events), len(objects))
+	_, err = fmt.Fprintf(a.out, "matter %s: %d records in %d objects are held%s\n", printable(matter), len(found.Events), len(objects)-gone, sayGone(gone))
 	return err
+}
+
+// sayGone tells of content that was deleted before it could be held.
+func sayGone(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d containers of content were deleted before, at the end of their retention", n)
+}
+
+// setHold holds an object or releases it. Of content that was deleted at the end of
+// its retention there is nothing to hold: gone. A segment has to be there.
+func setHold(ctx context.Context, store bucket.Store, key string, hold bool) (gone bool, err error) {
+	err = store.SetHold(ctx, key, hold)
+	if errors.Is(err, bucket.ErrNotFound) && isContainer(key) {
+		return true, nil
+	}
+	return false, err
 }
 
 // objectsOf are the objects that have the found entries and their content, each once.
@@ -220,7 +239,7 @@ func (a *app) holdApply(ctx context.Context, by string) (err error) {
 		}
 	}
 	if len(fresh) > 0 {
-		if err := setHolds(ctx, p, store, opHoldApply, map[string]string{"by": by, "matters": strconv.Itoa(len(holds))}, fresh); err != nil {
+		if _, err := setHolds(ctx, p, store, opHoldApply, map[string]string{"by": by, "matters": strconv.Itoa(len(holds))}, fresh); err != nil {
 			return err
 		}
 	}
@@ -242,25 +261,31 @@ func objectsOfHolds(ctx context.Context, r *ledger.Reader, holds []*activeHold) 
 	return objectsOf(ctx, r, found)
 }
 
-// setHolds holds objects, with an entry before and one after.
-func setHolds(ctx context.Context, p places, store bucket.Store, operation string, details map[string]string, objects []string) (err error) {
+// setHolds holds objects, with an entry before and one after, and returns how many
+// were gone.
+func setHolds(ctx context.Context, p places, store bucket.Store, operation string, details map[string]string, objects []string) (gone int, err error) {
 	admin, err := openAdmin(ctx, p)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, admin.close()) }()
 	sum := sha256.Sum256([]byte(strings.Join(objects, "\n")))
 	details["objects"], details["objects_sha256"] = strconv.Itoa(len(objects)), hex.EncodeToString(sum[:])
 	// The order before it is carried out: what is held is never held without a word.
 	if err := admin.note(ctx, operation, audit.StatusInitiated, details); err != nil {
-		return err
+		return 0, err
 	}
 	for _, key := range objects {
-		if err := store.SetHold(ctx, key, true); err != nil {
-			return err
+		deleted, err := setHold(ctx, store, key, true)
+		if err != nil {
+			return gone, err
+		}
+		if deleted {
+			gone++
 		}
 	}
-	return admin.note(ctx, operation, audit.StatusSuccess, details)
+	details["objects_gone"] = strconv.Itoa(gone)
+	return gone, admin.note(ctx, operation, audit.StatusSuccess, details)
 }
 
 // activeHold is a hold that was not removed.
@@ -387,21 +412,26 @@ func (a *app) holdRemove(ctx context.Context, matter, requester string, approver
 	if err := admin.note(ctx, opHoldRemove, audit.StatusInitiated, details); err != nil {
 		return err
 	}
-	released := 0
+	released, gone := 0, 0
 	for _, k := range mine {
 		if held[k] {
 			continue
 		}
-		if err := store.SetHold(ctx, k, false); err != nil {
+		deleted, err := setHold(ctx, store, k, false)
+		if err != nil {
 			return err
 		}
-		released++
+		if deleted {
+			gone++
+		} else {
+			released++
+		}
 	}
 	details["objects"] = strconv.Itoa(released)
 	if err := admin.note(ctx, opHoldRemove, audit.StatusSuccess, details); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "matter %s: %d objects are released, %d stay held by other matters\n", printable(matter), released, len(mine)-released)
+	_, err = fmt.Fprintf(a.out, "matter %s: %d objects are released, %d stay held by other matters%s\n", printable(matter), released, len(mine)-released-gone, sayGone(gone))
 	return err
 }
 

@@ -103,7 +103,7 @@ func (a *app) prune(ctx context.Context, by string, yes bool) (err error) {
 // that a matter holds, also where the store does not show the hold yet; held is sorted.
 func endedContent(ctx context.Context, store bucket.Store, held []string, now time.Time) (ended []string, bytes int64, kept int, err error) {
 	err = store.List(ctx, "v1/", "", func(o bucket.ObjectInfo) error {
-		if !slices.Contains(strings.Split(o.Key, "/"), "cnt") || !strings.HasSuffix(o.Key, ".cnt") {
+		if !isContainer(o.Key) {
 			return nil
 		}
 		l, err := store.Lock(ctx, o.Key)
@@ -119,4 +119,9 @@ func endedContent(ctx context.Context, store bucket.Store, held []string, now ti
 		return nil
 	})
 	return ended, bytes, kept, err
+}
+
+// isContainer says whether an object holds content.
+func isContainer(key string) bool {
+	return slices.Contains(strings.Split(key, "/"), "cnt") && strings.HasSuffix(key, ".cnt")
 }

@@ -67,6 +67,13 @@ func TestPrune(t *testing.T) {
 	require.Contains(t, must(t, "hold", "apply", "--data", f.dir, "--by", "job"), "1 matters: 0 objects more are held")
 	must(t, "verify", "--data", f.path("admin"))
 
+	// Of a call whose content is gone the rest is held, and released.
+	require.Equal(t, "matter late: 1 records in 1 objects are held; 1 containers of content were deleted before, at the end of their retention\n",
+		must(t, "hold", "add", "--data", f.dir, "--matter", "late", "--by", "legal", "--user", "erin"))
+	require.Contains(t, must(t, "hold", "apply", "--data", f.dir, "--by", "job"), "2 matters: 0 objects more are held")
+	require.Equal(t, "matter late: 1 objects are released, 0 stay held by other matters; 1 containers of content were deleted before, at the end of their retention\n",
+		must(t, "hold", "remove", "--data", f.dir, "--matter", "late", "--requester", "legal", "--approver", "a", "--approver", "b"))
+
 	// What another holds, the store doesn't delete either.
 	held := ""
 	require.NoError(t, s.List(t.Context(), "v1/test/log/1/cnt/", "", func(o bucket.ObjectInfo) error { held = o.Key; return nil }))

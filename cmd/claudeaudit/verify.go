@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
@@ -45,6 +46,7 @@ type verifyOptions struct {
 	contentless bool
 	sample      int
 	unended     time.Duration
+	longestGap  time.Duration
 	format      string
 }
 
@@ -78,6 +80,11 @@ which no entry says how it ended, is counted and named, and completeness is
 "incomplete": the collector or the caller stopped meanwhile, or its end was kept
 from the ledger. What is there still holds, so that the exit code stays 0.
 
+The collector's ledger says when it ran: an entry at each start and stop, and one
+every minute. A time longer than --longest-gap of which it doesn't say so is counted
+and named in the same way, unless it was stopped before: then it is shown, and is no
+finding. The times of calls are their clients' and don't count.
+
 --sample-content 100 reads the content of one container in a hundred, chosen by
 its hash, and 0 of none; whether each is there, and what it holds, is always checked.
 
@@ -107,6 +114,9 @@ are not checked then.`,
 			if o.unended < 0 {
 				return errors.New("--unended-after: must not be negative")
 			}
+			if o.longestGap <= 0 {
+				return errors.New("--longest-gap: must be positive")
+			}
 			if o.proof != "" {
 				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.locks {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
@@ -131,9 +141,13 @@ are not checked then.`,
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
 	f.IntVar(&o.sample, "sample-content", 1, "read the content of one container in this `many`; 1 reads all, 0 none")
 	f.DurationVar(&o.unended, "unended-after", time.Hour, "`time` after which a call that began has to have ended")
+	f.DurationVar(&o.longestGap, "longest-gap", 5*time.Minute, "longest `time` of which the ledger need not say that the collector ran")
 	addChoice(cmd, &format, "format", "output format")
 	return cmd
 }
+
+// kindTimeGap is completeness's note of a time of which the ledger doesn't say that its writer ran.
+const kindTimeGap = "time-gap"
 
 // defaultIndex stands for --index without a value.
 const defaultIndex = "<default>"
@@ -149,6 +163,11 @@ type report struct {
 	Locks      bool     `json:"locks_checked"`
 	// Unended are calls that began and of which no entry says how they ended.
 	Unended int `json:"initiated_without_end"`
+	// Ran says when the streams' writers ran, TimeGaps when they don't say so; UndeclaredGaps
+	// counts those that were no stop.
+	Ran            []alive.Ran `json:"ran"`
+	TimeGaps       []alive.Gap `json:"time_gaps"`
+	UndeclaredGaps int         `json:"undeclared_time_gaps"`
 	// Shredded are contents whose key was destroyed.
 	Shredded uint64       `json:"contents_shredded"`
 	Index    *indexReport `json:"index,omitempty"`
@@ -372,8 +391,10 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 		defer func() { err = errors.Join(err, check.close()) }()
 	}
 	var unended unendedCalls
+	gaps := alive.Gaps{Longest: o.longestGap}
 	opts.OnEntry = func(stream string, seq uint64, line []byte) error {
 		unended.entry(stream, seq, line)
+		gaps.Entry(stream, seq, line)
 		if check == nil {
 			return nil
 		}
@@ -395,6 +416,15 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	if r.Unended, notes = unended.since(time.Now().Add(-o.unended), maxShown); r.Unended > 0 {
 		r.Notes = append(r.Notes, notes...)
 		r.Completeness = ledger.Incomplete
+	}
+	r.Ran, r.TimeGaps, r.UndeclaredGaps = gaps.Ran(), gaps.Found, gaps.Undeclared
+	if gaps.Undeclared > 0 {
+		r.Completeness = ledger.Incomplete
+		for i := range gaps.Found {
+			if g := &gaps.Found[i]; !g.Declared() {
+				r.Notes = append(r.Notes, ledger.Problem{Kind: kindTimeGap, Stream: g.Stream, Seq: &g.Seq, Detail: g.String()})
+			}
+		}
 	}
 	if o.locks {
 		if e.store == nil {
@@ -455,6 +485,12 @@ func (r *report) writeJSON(a *app) error {
 	if r.Witnesses == nil {
 		r.Witnesses = []string{}
 	}
+	if r.Ran == nil {
+		r.Ran = []alive.Ran{}
+	}
+	if r.TimeGaps == nil {
+		r.TimeGaps = []alive.Gap{}
+	}
 	enc := json.NewEncoder(a.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(r)
@@ -506,6 +542,21 @@ func (r *report) writeText(a *app) error {
 	say("completeness  %s\n", r.Completeness)
 	if r.Unended > 0 {
 		say("  unended     %d calls began and have no end\n", r.Unended)
+	}
+	for _, ran := range r.Ran {
+		until := "to"
+		if ran.Stopped {
+			until = "until it was stopped at"
+		}
+		say("  ran         %s: from %s %s %s\n", printable(ran.Stream), ran.From.Format(time.RFC3339), until, ran.Until.Format(time.RFC3339))
+	}
+	for i := range r.TimeGaps[:min(len(r.TimeGaps), maxShown)] {
+		if g := &r.TimeGaps[i]; g.Declared() {
+			say("  off         %s at entry %d: %s\n", printable(g.Stream), g.Seq, g.String())
+		}
+	}
+	if r.UndeclaredGaps > 0 {
+		say("  gaps        %d times of which nothing says that it ran\n", r.UndeclaredGaps)
 	}
 	if len(r.Witnesses) > 0 {
 		say("  rests on    copies of checkpoints in %s\n", printable(strings.Join(r.Witnesses, ", ")))

@@ -11,13 +11,15 @@ It checks: each stream's claim and its signature; that segments follow each
 other without gap or overlap; their names, counts and roots; every byte of them
 by CRC32C; that each line follows the one before; the RFC 6962 tree against every
 signed checkpoint, those of --checkpoints, and with --cosigner those that the
-witness cosigned; and every content that a line names. It does not look at
+witness cosigned; and every content that a line names. It lists the times of which
+a ledger that says when it ran does not say so. It does not look at
 write-ahead files: what is not sealed is not there for it.
 
 It prints a JSON report. Exit status: 0 intact, 1 bad, 2 not checked.
 """
 import argparse
 import base64
+import calendar
 import hashlib
 import json
 import os
@@ -25,6 +27,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 
 try:
     from cryptography.exceptions import InvalidSignature
@@ -228,8 +231,54 @@ class Segment:
         return out
 
 
+def parse_time(text):
+    """Nanoseconds since 1970 of a record's timestamp."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return seconds * 10**9 + int((fraction + "000000000")[:9])
+
+
+def parse_duration(text):
+    """Nanoseconds of a duration such as 1m30s, 0 of anything else."""
+    if not re.fullmatch(r"([0-9.]+(h|m|s|ms))+", text):
+        return 0
+    unit = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6}
+    return sum(int(float(n) * unit[u]) for n, u in re.findall(r"([0-9.]+)(ms|h|m|s)", text))
+
+
+class Gaps:
+    """The times of which a stream does not say that its writer ran."""
+
+    def __init__(self, longest):
+        self.longest, self.found, self.streams = longest, [], {}
+
+    def entry(self, stream, seq, line):
+        if b'"operation":"ledger.' not in line:
+            return
+        record = json.loads(line)
+        operation = record.get("operation")
+        if record.get("kind") != "system" or operation not in ("ledger.start", "ledger.alive", "ledger.stop"):
+            return
+        at = parse_time(record["timestamp"])
+        state = self.streams.get(stream)
+        if state is None:
+            if operation != "ledger.start":
+                return
+            state = self.streams[stream] = {"until": at, "interval": 0, "stopped": False}
+        kind = "silent" if operation != "ledger.start" else "stopped" if state["stopped"] else "killed"
+        longest = max(self.longest, 2 * min(state["interval"], 3600 * 10**9))
+        if at - state["until"] < -longest:
+            kind = "back"
+        if abs(at - state["until"]) > longest:
+            self.found.append({"kind": kind, "stream": stream, "seq": seq})
+        if operation == "ledger.start":
+            state["interval"] = parse_duration(record.get("details", {}).get("interval", ""))
+        state["until"], state["stopped"] = at, operation == "ledger.stop"
+
+
 class Verifier:
-    def __init__(self, store, contents, keys, cosigners, witness_files):
+    def __init__(self, store, contents, keys, cosigners, witness_files, longest_gap):
+        self.gaps = Gaps(longest_gap)
         self.store, self.contents, self.keys = store, contents, keys
         self.cosigners, self.witness_files = cosigners, witness_files
         self.problems, self.streams, self.read = [], [], 0
@@ -387,6 +436,7 @@ class Verifier:
                     own.add(h)
                     tree.add(h)
                     prev = h
+                    self.gaps.entry(origin, first + i, line)
                     self.compare(by_size, tree)
                 if own.root()[:8].hex() != m.group(4):
                     raise Bad("its root is not that of its name")
@@ -467,15 +517,16 @@ def main():
     p.add_argument("--cosigner", action="append", default=[], help="file or text of a witness's public key")
     p.add_argument("--checkpoints", action="append", default=[], help="file with copies of checkpoints")
     p.add_argument("--contents", help="folder with the content, if not in the store")
+    p.add_argument("--longest-gap", default="5m", help="longest time of which the ledger need not say that its writer ran")
     a = p.parse_args()
     try:
-        v = Verifier(a.store, a.contents or a.store, load_keys(a.key), load_keys(a.cosigner), a.checkpoints)
+        v = Verifier(a.store, a.contents or a.store, load_keys(a.key), load_keys(a.cosigner), a.checkpoints, parse_duration(a.longest_gap))
     except (OSError, Bad) as e:
         print("verify.py: %s" % e, file=sys.stderr)
         return 2
     v.run()
     verdict = "bad" if v.problems else "intact" if v.keys else "unchecked"
-    json.dump({"integrity": verdict, "streams": v.streams, "problems": v.problems, "bytes": v.read}, sys.stdout, indent=2)
+    json.dump({"integrity": verdict, "streams": v.streams, "problems": v.problems, "time_gaps": v.gaps.found, "bytes": v.read}, sys.stdout, indent=2)
     print()
     return {"bad": 1, "intact": 0, "unchecked": 2}[verdict]
 

@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 
+	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/kms"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
@@ -43,6 +44,8 @@ type Config struct {
 	Spool SpoolConfig `mapstructure:"spool"`
 	// Dedup bounds the memory of observations that are not appended again.
 	Dedup DedupConfig `mapstructure:"dedup"`
+	// AliveInterval is how often an entry says that the ledger is being written. 0 for none; default 1m.
+	AliveInterval time.Duration `mapstructure:"alive_interval"`
 	// Timeout bounds one request; default 30s.
 	Timeout time.Duration `mapstructure:"timeout"`
 }
@@ -160,6 +163,8 @@ func createDefaultConfig() component.Config {
 		Spool:     SpoolConfig{MaxBytes: 1 << 30, MinFreeBytes: 64 << 20},
 		Dedup:     DedupConfig{MaxEntries: 1 << 18, MaxAge: 24 * time.Hour},
 		Timeout:   30 * time.Second,
+
+		AliveInterval: time.Minute,
 	}
 }
 
@@ -185,6 +190,10 @@ func (c *Config) Validate() error {
 		{"spool::max_bytes", c.Spool.MaxBytes > 0, positive},
 		{"spool::min_free_bytes", c.Spool.MinFreeBytes > 0, positive},
 		{"dedup::max_entries", c.Dedup.MaxEntries > 0, positive},
+		{
+			"alive_interval", c.AliveInterval == 0 || c.AliveInterval >= alive.MinInterval && c.AliveInterval <= alive.MaxInterval,
+			"0, or between 1s and 1h",
+		},
 		{"dedup::max_age", c.Dedup.MaxAge > 0, positiveDuration + "24h"},
 	} {
 		if !b.ok {

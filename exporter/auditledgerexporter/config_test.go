@@ -43,6 +43,8 @@ func TestConfig(t *testing.T) {
 			Segment: SegmentConfig{MaxBytes: 1 << 20, MaxEntries: 1000, MaxAge: time.Minute},
 			Spool:   SpoolConfig{MaxBytes: 100 << 20, MinFreeBytes: 1 << 30},
 			Dedup:   DedupConfig{MaxEntries: 5000, MaxAge: 48 * time.Hour},
+
+			AliveInterval: 2 * time.Minute,
 			Store: bucket.Config{
 				URL: "s3://evidence/prod", Region: "eu-central-1", Endpoint: "https://minio.example.com:9000", PathStyle: true, CAFile: "/etc/ssl/minio.pem",
 				Lock: "governance", Timeout: time.Minute, Profile: "audit", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "token",
@@ -85,6 +87,8 @@ func TestConfig(t *testing.T) {
 			"segment::max_age: must be a positive duration",
 		}},
 		{name: "spool", errs: []string{"spool::max_bytes: must be greater than 0", "spool::min_free_bytes: must be greater than 0"}},
+		{name: "alive_short", errs: []string{"alive_interval: must be 0, or between 1s and 1h"}},
+		{name: "alive_long", errs: []string{"alive_interval: must be 0, or between 1s and 1h"}},
 		{name: "dedup", errs: []string{"dedup::max_entries: must be greater than 0", "dedup::max_age: must be a positive duration"}},
 		{name: "everything_wrong", errs: []string{"directory: must be", "timeout: must be", "spool::max_bytes: must be"}},
 		{name: "unknown", errs: []string{"folder"}},

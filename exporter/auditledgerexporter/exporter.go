@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
+	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
@@ -36,6 +37,7 @@ type ledgerExporter struct {
 	key    *seal.Recipient   // nil: there are subjects' keys
 	keys   *keystore.Writer  // nil: content is sealed to key itself
 	policy *retention.Policy // nil: none
+	alive  *alive.Writer     // nil: it is not said
 	host   component.Host
 	closer []interface{ Close() error }
 
@@ -120,6 +122,9 @@ func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 			return errors.Join(fmt.Errorf("directory: %w", err), e.log.Close(ctx), e.closeAll())
 		}
 	}
+	if c.AliveInterval > 0 {
+		e.alive = alive.Start(ctx, e.log, c.Directory, c.AliveInterval, e.retain, e.set.Logger)
+	}
 	if err := e.flushNotes(ctx); err != nil {
 		e.set.Logger.Warn("what the store says of itself is not in the ledger yet", zap.Error(err))
 	}
@@ -148,6 +153,9 @@ func (e *ledgerExporter) register() error {
 func (e *ledgerExporter) Shutdown(ctx context.Context) error {
 	e.tb.Shutdown()
 	var err error
+	if e.alive != nil {
+		e.alive.Stop(ctx)
+	}
 	if e.log != nil {
 		err = e.log.Close(ctx)
 	}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadatatest"
+	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
@@ -73,6 +74,7 @@ func inFolder(t testing.TB, change ...func(*Config)) *Config {
 	cfg := createDefaultConfig().(*Config)
 	cfg.Directory = filepath.Join(t.TempDir(), "ledger")
 	cfg.Spool.MinFreeBytes = 1
+	cfg.AliveInterval = 0 // the tests count entries
 	for _, c := range change {
 		c(cfg)
 	}
@@ -675,6 +677,27 @@ func TestDeadline(t *testing.T) {
 	}
 	require.NoError(t, traces.ConsumeTraces(t.Context(), tracesOf(observation(1, 1))))
 	require.Len(t, read(t, cfg), 1, "sent again, stored once")
+}
+
+// The ledger says when it was started and stopped, around what it took meanwhile.
+func TestSaysThatItRuns(t *testing.T) {
+	cfg := inFolder(t, func(c *Config) { c.AliveInterval = time.Minute })
+	for n := range byte(2) {
+		traces, logs := start(t, cfg, settings(), newHost())
+		require.NoError(t, traces.ConsumeTraces(t.Context(), tracesOf(observation(n+1, 1))))
+		stop(t, traces, logs)
+	}
+	var operations, stopped []string
+	for _, e := range read(t, cfg) {
+		operations = append(operations, e.Operation)
+		for _, d := range e.Details {
+			if d.Name == "previous_stopped" {
+				stopped = append(stopped, d.Value)
+			}
+		}
+	}
+	require.Equal(t, []string{alive.OpStart, "", alive.OpStop, alive.OpStart, "", alive.OpStop}, operations)
+	require.Equal(t, []string{"true"}, stopped)
 }
 
 // A first start that is killed between the two halves of a pair leaves the

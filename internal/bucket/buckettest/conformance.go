@@ -193,6 +193,7 @@ func testHold(t *testing.T, s bucket.Store) {
 	require.NoError(t, err)
 	require.Equal(t, bucket.Lock{Hold: true}, l)
 	require.ErrorIs(t, s.Delete(ctx, "v1/held"), bucket.ErrLocked)
+	require.ErrorIs(t, s.SetHold(ctx, "v1/absent", true), bucket.ErrNotFound)
 	require.NoError(t, s.SetHold(ctx, "v1/held", false))
 	require.NoError(t, s.SetHold(ctx, "v1/held", true))
 	require.ErrorIs(t, s.Delete(ctx, "v1/held"), bucket.ErrLocked)

@@ -49,6 +49,12 @@ func TestLoadErrors(t *testing.T) {
 		"disabled rule":      {"disable:\n  - personal.email\n  - personal.emial\n", `r.yaml:3: disable: there is no rule or taxonomy step "personal.emial"`},
 		"disabled prefix":    {"disable: [nope.*]\n", `r.yaml:1: disable: there is no rule or taxonomy step "nope.*"`},
 		"disabled step":      {"taxonomy:\n  applications:\n    - {match: x, disable: [nope]}\n", `r.yaml:3: taxonomy: application "x": disable: there is no taxonomy step "nope"`},
+		"preceded by a word": {"rules:\n  - {id: x, type: y, category: secret, keywords: [abcd], preceded: 'a{3}', pattern: abcd, confidence: high}\n", "r.yaml:2: rule x: preceded: \"a{3}\" is not a class"},
+		"preceded by much":   {"rules:\n  - {id: x, type: y, category: secret, keywords: [abcd], preceded: '[a-z]{3,}', pattern: abcd, confidence: high}\n", "rule x: preceded: "},
+		"preceded, window":   {"rules:\n  - {id: x, type: y, category: secret, keywords: [abcd], preceded: '[a-z]{3}', window: {before: 3}, pattern: abcd, confidence: high}\n", "no place for a window"},
+		"rules elsewhere":    {"words: &w\n  a: [abcd]\nrules: &r\n  - {id: x, type: y, category: z}\ndisable: []\n", `r.yaml:4: rule x: category "z" is not one of`},
+		"list by an alias":   {"disable: &l\n  - nope\n  - nay\nwords: {a: *l}\n", `r.yaml:2: disable: there is no rule or taxonomy step "nope"`},
+		"merged map":         {"taxonomy:\n  applications:\n    - &a {match: x, disable: [nope]}\n    - {<<: *a, match: y}\n", `r.yaml:3: taxonomy: application "x": disable`},
 		"hash list is empty": {"hashes:\n  - {id: h}\n", "r.yaml:2: hashes h: has no id or no file"},
 	}
 	for name, tt := range tests {
@@ -97,6 +103,10 @@ func FuzzLoad(f *testing.F) {
 	f.Add("rules:\n  - {id: x, type: y, category: secret, keywords: [abcd], confidence: high}\n")
 	f.Add("taxonomy: {steps: [{id: a, level: PUBLIC, types: [x]}], applications: [{match: '*'}]}")
 	f.Add("words: {a: ['@a']}\nrules: [{id: x, type: y, category: secret, keywords: ['@a'], confidence: high}]")
+	f.Add("words: {a: &l [abcd]}\ndisable: *l")
+	f.Add("taxonomy: {steps: &s [{id: a, level: PUBLIC, types: [x]}], applications: [{match: '*', steps: *s}]}")
+	f.Add("<<: {rules: [{id: x, type: y, category: secret, keywords: [abcd], confidence: high}]}")
+	f.Add("<<: [{disable: [a]}, {hashes: [{id: h}], dictionaries: [~]}]\ntaxonomy: {<<: {steps: [~]}}")
 	f.Add("rules: [~]\ndictionaries: [{id: d, words: ['*a*', abcd]}]")
 	f.Fuzz(func(t *testing.T, text string) {
 		p := filepath.Join(t.TempDir(), "r.yaml")

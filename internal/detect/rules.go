@@ -51,6 +51,10 @@ type Rule struct {
 	// Pattern is a regular expression (RE2 syntax). Its first group, if it has
 	// one, is the value. It sees the window around a keyword only.
 	Pattern string `yaml:"pattern"`
+	// Preceded is a class of bytes and how many of them stand right before the
+	// keyword, such as [0-9a-f]{32}: they are part of the value, and the pattern
+	// begins at the keyword.
+	Preceded string `yaml:"preceded"`
 	// Window is how many bytes before and after the keyword the pattern sees;
 	// without bytes before, it has to match from the keyword on.
 	Window Window `yaml:"window"`
@@ -99,6 +103,7 @@ type Rule struct {
 	glued bool
 	re           *regexp.Regexp
 	lead         *lead
+	preceded     *run
 	need         *need
 	allow        []*regexp.Regexp
 	validator    *validator
@@ -173,6 +178,21 @@ type ruleSet struct {
 	off      []off    // what the files' lists of disabled ids say
 }
 
+// configured is where what a Config says itself comes from.
+const configured = "configuration"
+
+// UnknownIDError is an id, or a prefix with ".*", of what is to be left out that
+// nothing has.
+type UnknownIDError struct {
+	ID string
+	// Configured says that it is of Config.Disable, not of a rule file.
+	Configured bool
+}
+
+func (e *UnknownIDError) Error() string {
+	return fmt.Sprintf("there is no rule or taxonomy step %q", e.ID)
+}
+
 // off is an id, or prefix with ".*", that a file leaves out.
 type off struct{ where, id string }
 
@@ -215,7 +235,7 @@ func load(cfg Config) (*ruleSet, error) {
 		}
 	}
 	for _, d := range cfg.Dictionaries {
-		if err := set.dictionary("configuration", 0, "", d, byID); err != nil {
+		if err := set.dictionary(configured, 0, "", d, byID); err != nil {
 			return nil, err
 		}
 	}
@@ -253,10 +273,10 @@ func disables(entry, id string) bool {
 
 // checkDisabled finds entries that leave nothing out: a rule misspelt there would
 // stay on unnoticed.
-func (s *ruleSet) checkDisabled(configured []string, byID map[string]*Rule) error {
+func (s *ruleSet) checkDisabled(disable []string, byID map[string]*Rule) error {
 	list := slices.Clone(s.off)
-	for _, id := range configured {
-		list = append(list, off{"configuration", id})
+	for _, id := range disable {
+		list = append(list, off{configured, id})
 	}
 	steps := slices.Clone(s.steps)
 	for _, a := range s.apps {
@@ -268,7 +288,7 @@ func (s *ruleSet) checkDisabled(configured []string, byID map[string]*Rule) erro
 			known = known || disables(o.id, id)
 		}
 		if !known {
-			return fmt.Errorf("%s: disable: there is no rule or taxonomy step %q", o.where, o.id)
+			return fmt.Errorf("%s: disable: %w", o.where, &UnknownIDError{ID: o.id, Configured: o.where == configured})
 		}
 	}
 	return nil
@@ -311,7 +331,7 @@ func (s *ruleSet) add(name, dir string, data []byte, byID map[string]*Rule) erro
 	for list, words := range f.Words {
 		s.words[list] = words
 	}
-	lines := linesOf(&doc, "rules")
+	lines := linesOf(&doc, len(f.Rules), "rules")
 	for i, r := range f.Rules {
 		if r == nil {
 			return fmt.Errorf("%s:%d: rule is empty", name, lines[i])
@@ -325,26 +345,22 @@ func (s *ruleSet) add(name, dir string, data []byte, byID map[string]*Rule) erro
 		}
 		byID[r.ID] = r
 	}
-	lines = linesOf(&doc, "dictionaries")
+	lines = linesOf(&doc, len(f.Dictionaries), "dictionaries")
 	for i, d := range f.Dictionaries {
 		if err := s.dictionary(name, lines[i], dir, d, byID); err != nil {
 			return err
 		}
 	}
-	lines = linesOf(&doc, "hashes")
+	lines = linesOf(&doc, len(f.Hashes), "hashes")
 	for i, h := range f.Hashes {
 		if err := s.addHashes(name, lines[i], dir, h, byID); err != nil {
 			return fmt.Errorf("%s:%d: hashes %s: %w", name, lines[i], h.ID, err)
 		}
 	}
 	s.disabled = append(s.disabled, f.Disable...)
-	lines = linesOf(&doc, "disable")
+	lines = linesOf(&doc, len(f.Disable), "disable")
 	for i, id := range f.Disable {
-		where := name
-		if i < len(lines) { // a list merged in from elsewhere has no lines of its own
-			where = fmt.Sprintf("%s:%d", name, lines[i])
-		}
-		s.off = append(s.off, off{where, id})
+		s.off = append(s.off, off{fmt.Sprintf("%s:%d", name, lines[i]), id})
 	}
 	s.addTaxonomy(name, &doc, f.Taxonomy)
 	return nil
@@ -361,29 +377,67 @@ func yamlError(name string, err error) error {
 	return fmt.Errorf("%s:%s", name, text)
 }
 
-// linesOf are the lines of the elements of a list of a document.
-func linesOf(doc *yaml.Node, keys ...string) []int {
-	n := doc
-	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
-		n = n.Content[0]
+// linesOf are the lines of the n elements of a list of a document, as the decoder
+// found it: also where an alias or a merge key leads to.
+func linesOf(doc *yaml.Node, n int, keys ...string) []int {
+	out := make([]int, n)
+	node := doc
+	if node.Kind == yaml.DocumentNode && len(node.Content) > 0 {
+		node = node.Content[0]
 	}
 	for _, key := range keys {
-		var next *yaml.Node
-		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == key {
-				next = n.Content[i+1]
-			}
+		if node = valueOf(node, key, maxMerges); node == nil {
+			return out
 		}
-		if next == nil {
-			return nil
-		}
-		n = next
 	}
-	var out []int
-	for _, c := range n.Content {
-		out = append(out, c.Line)
+	node = resolved(node)
+	for i := range out {
+		out[i] = node.Line
+		if node.Kind == yaml.SequenceNode && i < len(node.Content) {
+			out[i] = node.Content[i].Line
+		}
 	}
 	return out
+}
+
+// maxMerges bounds how deep maps are merged into another.
+const maxMerges = 8
+
+// valueOf is the value of a key of a map, nil if there is none. A key of the map
+// itself counts before those of the maps that are merged into it.
+func valueOf(node *yaml.Node, key string, depth int) *yaml.Node {
+	node = resolved(node)
+	if node.Kind != yaml.MappingNode || depth == 0 {
+		return nil
+	}
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		k, v := resolved(node.Content[i]), node.Content[i+1]
+		switch {
+		case k.Value == key:
+			return v
+		case k.Value == "<<":
+			if r := resolved(v); r.Kind == yaml.SequenceNode {
+				merged = append(merged, r.Content...)
+			} else {
+				merged = append(merged, r)
+			}
+		}
+	}
+	for _, m := range merged {
+		if v := valueOf(m, key, depth-1); v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// resolved is the node that an alias stands for, or the node itself.
+func resolved(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
 }
 
 // dictionary adds a rule for a customer's list of words.
@@ -558,6 +612,14 @@ func (r *Rule) compilePattern() error {
 	if err != nil {
 		return fmt.Errorf("pattern: %w", err)
 	}
+	if r.Preceded != "" {
+		if r.Window.Before != 0 {
+			return errors.New("preceded leaves no place for a window before the keyword")
+		}
+		if r.preceded, err = parseRun(r.Preceded); err != nil {
+			return fmt.Errorf("preceded: %w", err)
+		}
+	}
 	if parsed.MaxCap() > 1 {
 		return errors.New("pattern has more than one group: write (?:…) for those that aren't the value")
 	}
@@ -568,7 +630,7 @@ func (r *Rule) compilePattern() error {
 		return errors.New("pattern matches the empty text")
 	}
 	r.bounded = true
-	r.glued = r.Window.Before == 0 && isDistinctive(prefixOf(parsed)) && endsFixed(parsed)
+	r.glued = r.Window.Before == 0 && r.preceded == nil && isDistinctive(prefixOf(parsed)) && endsFixed(parsed)
 	r.need = needOf(parsed, r.keywords)
 	if r.Window.Before == 0 {
 		r.lead = leadOf(parsed)
@@ -577,7 +639,7 @@ func (r *Rule) compilePattern() error {
 		// in a pattern's window the pattern says what stands beside the keyword
 		if !strings.Contains(k, "*") {
 			r.keywords[i] = "*" + k + "*"
-			if len(k) == minKeyword && r.Window.Before == 0 {
+			if len(k) == minKeyword && r.Window.Before == 0 && r.preceded == nil {
 				r.keywords[i] = k + "*" // everywhere, three bytes are too many hits
 			}
 		}
@@ -785,6 +847,46 @@ func (l *lead) fits(text string, at int) bool {
 		}
 	}
 	return true
+}
+
+// run is so many bytes of a class in a row.
+type run struct {
+	min, max int
+	class    [256]bool
+}
+
+// parseRun reads a run as patterns write it.
+func parseRun(text string) (*run, error) {
+	re, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	if re.Op != syntax.OpRepeat || re.Sub[0].Op != syntax.OpCharClass || re.Min < 1 || re.Max < re.Min || re.Max > maxDistance {
+		return nil, fmt.Errorf("%q is not a class of characters and at most %d of them: [0-9a-f]{32}", text, maxDistance)
+	}
+	n := &run{min: re.Min, max: re.Max}
+	for c := re.Sub[0].Rune; len(c) > 0; c = c[2:] {
+		if c[1] >= utf8.RuneSelf {
+			return nil, fmt.Errorf("%q has characters that are not ASCII", text)
+		}
+		for b := c[0]; b <= c[1]; b++ {
+			n.class[b] = true
+		}
+	}
+	return n, nil
+}
+
+// before is where the run begins that ends at a place, -1 if its length is another.
+func (n *run) before(text string, end int) int {
+	least := max(0, end-n.max-1)
+	i := end
+	for i > least && n.class[text[i-1]] {
+		i--
+	}
+	if l := end - i; l < n.min || l > n.max {
+		return -1
+	}
+	return i
 }
 
 // anchorWords are the keywords that make the rule look.

@@ -202,13 +202,19 @@ func (s *scanner) anchor(r *Rule, h hit) {
 
 // pattern matches a rule's regular expression at a keyword.
 func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
-	if r.Window.Before == 0 {
+	if r.Window.Before == 0 && r.preceded == nil {
 		if r.bounded && start > 0 && isWordByte(s.text[start-1]) && isWordByte(s.text[start]) {
 			return 0, 0, false
 		}
 	}
 	if r.lead != nil && !r.lead.fits(s.text, start) {
 		return 0, 0, false
+	}
+	first := -1
+	if r.preceded != nil {
+		if first = r.preceded.before(s.text, start); first < 0 {
+			return 0, 0, false
+		}
 	}
 	from := max(0, start-r.Window.Before)
 	to := min(len(s.text), end+r.Window.After)
@@ -220,6 +226,9 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 		return 0, 0, false
 	}
 	a, b := loc[0]+from, loc[1]+from
+	if first >= 0 {
+		a = first
+	}
 	if r.bounded && (a > 0 && isWordByte(s.text[a-1]) && isWordByte(s.text[a]) ||
 		!r.glued && b < len(s.text) && isWordByte(s.text[b]) && isWordByte(s.text[b-1])) {
 		return 0, 0, false

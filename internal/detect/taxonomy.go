@@ -59,13 +59,13 @@ type Application struct {
 }
 
 func (s *ruleSet) addTaxonomy(name string, doc *yaml.Node, t Taxonomy) {
-	lines := linesOf(doc, "taxonomy", "steps")
+	lines := linesOf(doc, len(t.Steps), "taxonomy", "steps")
 	for i, st := range t.Steps {
 		st.file, st.line = name, lines[i]
 		s.steps = slices.DeleteFunc(s.steps, func(o Step) bool { return o.ID == st.ID && st.ID != "" && o.file != name })
 		s.steps = append(s.steps, st)
 	}
-	lines = linesOf(doc, "taxonomy", "applications")
+	lines = linesOf(doc, len(t.Applications), "taxonomy", "applications")
 	for i, a := range t.Applications {
 		a.file, a.line = name, lines[i]
 		for j := range a.Steps {

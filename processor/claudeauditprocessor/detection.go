@@ -60,6 +60,9 @@ func startDetector(ctx context.Context, cfg *DetectionConfig, host component.Hos
 		tb.ProcessorRuleReloads.Add(context.Background(), 1, reloadDone)
 		logger.Info("detection rules loaded again", zap.Int("rules", len(e.Rules())))
 	})
+	if unknown := (*detect.UnknownIDError)(nil); errors.As(err, &unknown) && unknown.Configured {
+		return nil, fmt.Errorf("detection::disable: %w", unknown)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("detection::rule_files: %w", err)
 	}

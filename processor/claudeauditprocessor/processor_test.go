@@ -405,6 +405,8 @@ func TestStartErrorsNameTheirKey(t *testing.T) {
 	dir := t.TempDir()
 	short := filepath.Join(dir, "short.key")
 	require.NoError(t, os.WriteFile(short, []byte("too short"), 0o600))
+	disables := filepath.Join(dir, "disables.yaml")
+	require.NoError(t, os.WriteFile(disables, []byte("disable: [nope]\n"), 0o600))
 	noLedger := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(noLedger, nil, 0o600))
 	tests := []struct {
@@ -420,6 +422,8 @@ func TestStartErrorsNameTheirKey(t *testing.T) {
 		}, "ip_address::key_file: the key must have at least 16 bytes"},
 		{"ledger that is a file", func(c *Config) { c.IdentityWindow.Ledger = noLedger }, "identity_window::ledger: "},
 		{"no rule file", func(c *Config) { c.Detection.RuleFiles = []string{filepath.Join(dir, "none.yaml")} }, "detection::rule_files: "},
+		{"no rule of the id", func(c *Config) { c.Detection.Disable = []string{"personal.emial"} }, `detection::disable: there is no rule or taxonomy step "personal.emial"`},
+		{"no rule of the id in a rule file", func(c *Config) { c.Detection.RuleFiles = []string{disables} }, "detection::rule_files: " + disables + `:1: disable: there is no rule or taxonomy step "nope"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package auditledgerexporter
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,6 +22,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/heap"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/retention"
@@ -63,6 +65,7 @@ func newExporter(cfg *Config, set component.TelemetrySettings) (*ledgerExporter,
 // Start opens the ledger: it recovers what the last run left.
 func (e *ledgerExporter) Start(ctx context.Context, host component.Host) error {
 	e.host = host
+	heap.Ease()
 	k, err := loadKeys(ctx, e.cfg, e.set.Logger)
 	if k.checkpoint != nil {
 		e.closer = append(e.closer, k.checkpoint)
@@ -230,14 +233,14 @@ func (e *ledgerExporter) add(ctx context.Context, entries []ledger.Entry, m pcom
 		}
 	}
 	if input != "" || system != "" {
-		sum, err := sealContent(key, &entry, prompt(input, system), audit.PromptAAD(r.EventID))
+		sum, err := sealContent(key, &entry, audit.PromptAAD(r.EventID), prompt(input, system)...)
 		if err != nil {
 			return nil, err
 		}
 		r.Content.PromptSHA256 = sum
 	}
 	if output != "" {
-		sum, err := sealContent(key, &entry, []byte(output), audit.ResponseAAD(r.EventID))
+		sum, err := sealContent(key, &entry, audit.ResponseAAD(r.EventID), output)
 		if err != nil {
 			return nil, err
 		}
@@ -258,19 +261,9 @@ func entryOf(r *audit.Record) (ledger.Entry, error) {
 	return entry, nil
 }
 
-// prompt is the canonical prompt in stored form.
-func prompt(input, system string) []byte {
-	const messages, sys = `{"messages":`, `,"system":`
-	if input == "" {
-		input = "[]"
-	}
-	if system == "" {
-		system = "[]"
-	}
-	b := make([]byte, 0, len(messages)+len(input)+len(sys)+len(system)+1)
-	b = append(append(b, messages...), input...)
-	b = append(append(b, sys...), system...)
-	return append(b, '}')
+// prompt is the canonical prompt in stored form, in pieces.
+func prompt(input, system string) []string {
+	return []string{`{"messages":`, cmp.Or(input, "[]"), `,"system":`, cmp.Or(system, "[]"), "}"}
 }
 
 func text(m pcommon.Map, key string) string {
@@ -280,8 +273,8 @@ func text(m pcommon.Map, key string) string {
 	return ""
 }
 
-func sealContent(key *seal.Recipient, entry *ledger.Entry, plaintext, aad []byte) (string, error) {
-	c, err := key.Seal(plaintext, aad)
+func sealContent(key *seal.Recipient, entry *ledger.Entry, aad []byte, texts ...string) (string, error) {
+	c, err := key.SealJoined(aad, texts...)
 	if err != nil {
 		return "", fmt.Errorf("seal content: %w", err)
 	}

@@ -3,6 +3,7 @@ package genai
 import (
 	"context"
 	"time"
+	"unsafe"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -117,7 +118,7 @@ const (
 )
 
 // gatewayAttributes is how many attributes a telling has, and the record that is made of it beside them, as a rule.
-const gatewayAttributes = 72
+const gatewayAttributes = 96
 
 // PutGateway writes what the gateway tells to a log record, for Reader.Gateway. it.Gateway must be
 // set, and the content normalised.
@@ -176,22 +177,24 @@ func PutGateway(rec plog.LogRecord, it *Interaction) {
 			e.PutStr("reason", u.Reason)
 		}
 	}
-	if c := &it.Content; c.HasPrompt() || c.HasOutput() {
-		if len(c.System) > 0 {
-			m.PutStr(keyNames[keySystemInstructions], string(conversation.AppendParts(nil, c.System, conversation.Stored)))
-		}
-		if len(c.Messages) > 0 {
-			m.PutStr(keyNames[keyInputMessages], string(conversation.AppendMessages(nil, c.Messages, conversation.Stored)))
-		}
-		if len(c.Output) > 0 {
-			m.PutStr(keyNames[keyOutputMessages], string(conversation.AppendMessages(nil, c.Output, conversation.Stored)))
-		}
+	c := &it.Content
+	if len(c.System) > 0 {
+		m.PutStr(keyNames[keySystemInstructions], written(conversation.AppendParts(nil, c.System, conversation.Stored)))
+	}
+	if len(c.Messages) > 0 {
+		m.PutStr(keyNames[keyInputMessages], written(conversation.AppendMessages(nil, c.Messages, conversation.Stored)))
+	}
+	if len(c.Output) > 0 {
+		m.PutStr(keyNames[keyOutputMessages], written(conversation.AppendMessages(nil, c.Output, conversation.Stored)))
 	}
 	if !it.TraceID.IsEmpty() {
 		rec.SetTraceID(it.TraceID)
 		rec.SetSpanID(it.ParentSpanID)
 	}
 }
+
+// written is b as a string that shares its memory; b must not change any more.
+func written(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Gateway reads what PutGateway wrote. Call it only where FromGateway says so. The scope's
 // name is that of the gateway.

@@ -77,14 +77,16 @@ type contentRef struct {
 	sha       Hash
 }
 
-var encoders = sync.Pool{New: func() any {
+// encoder packs frames, any number at a time. What it needs for that it keeps: a segment is made every few seconds under load, and
+// a pool would be empty again.
+var encoder = sync.OnceValue(func() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true))
+		zstd.WithEncoderCRC(true), zstd.WithSingleSegment(true), zstd.WithWindowSize(frameRaw))
 	if err != nil {
 		panic(err) // the options are constants
 	}
 	return e
-}}
+})
 
 var decoders = sync.Pool{New: func() any {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrameRaw),
@@ -125,10 +127,8 @@ func (b *segBuilder) flush() {
 	if len(b.raw) == 0 {
 		return
 	}
-	enc := encoders.Get().(*zstd.Encoder)
 	at := len(b.out)
-	b.out = enc.EncodeAll(b.raw, b.out)
-	encoders.Put(enc)
+	b.out = encoder().EncodeAll(b.raw, b.out)
 	b.frames = append(b.frames, segFrame{uint64(at), uint32(len(b.out) - at), uint32(len(b.raw)), b.lines})
 	b.raw, b.lines = b.raw[:0], 0
 }

@@ -144,17 +144,34 @@ func (i *Identity) Recipient() *Recipient { return newRecipient(i.priv.PublicKey
 // Seal encrypts plaintext so that only the recipient's identity opens it, and
 // only together with the same aad. The result is len(plaintext)+Overhead long.
 func (r *Recipient) Seal(plaintext, aad []byte) ([]byte, error) {
+	return seal(r, aad, plaintext)
+}
+
+// SealJoined is Seal of the texts one after the other.
+func (r *Recipient) SealJoined(aad []byte, texts ...string) ([]byte, error) {
+	return seal(r, aad, texts...)
+}
+
+func seal[T string | []byte](r *Recipient, aad []byte, texts ...T) ([]byte, error) {
 	header, aead, err := r.context()
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, headerLen+nonceLen, headerLen+nonceLen+len(plaintext)+tagLen)
+	n := headerLen + nonceLen
+	for _, t := range texts {
+		n += len(t)
+	}
+	out := make([]byte, headerLen+nonceLen, n+tagLen)
 	copy(out, header)
 	nonce := out[headerLen:]
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("seal content: read random nonce: %w", err)
 	}
-	return aead.Seal(out, nonce, plaintext, boundData(header, aad)), nil
+	for _, t := range texts {
+		out = append(out, t...)
+	}
+	plaintext := out[headerLen+nonceLen:] // its ciphertext takes its place
+	return aead.Seal(out[:headerLen+nonceLen], nonce, plaintext, boundData(header, aad)), nil
 }
 
 func boundData(header, aad []byte) []byte {

@@ -560,14 +560,21 @@ func readLinesOf(b index.Batch) []readyLine {
 	return ready
 }
 
+// ofEvent are the entries of a batch that are of one event.
+type ofEvent struct {
+	n       int
+	entries []index.Parsed
+}
+
 // take inserts the entries of a batch and brings their records up to date.
 func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.Applied, error) {
 	applied := index.Applied{Entries: len(lines)}
 	w := s.newWrites()
-	byEvent := make(map[uuid.UUID][]index.Parsed, len(lines))
+	byEvent := make(map[uuid.UUID]*ofEvent, len(lines))
 	packed := make(map[uint64][]byte, len(lines))
 	order := make([]uuid.UUID, 0, len(lines))
-	for _, l := range lines {
+	for i := range lines {
+		l := &lines[i]
 		if !l.readable {
 			// An entry that this version can't read is no part of a record, and
 			// no reason to stop: it stays in the ledger, and here for a look.
@@ -577,10 +584,22 @@ func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.
 		}
 		packed[l.parsed.Seq] = l.packed
 		event := l.parsed.Record.EventID
-		if _, ok := byEvent[event]; !ok {
+		if byEvent[event] == nil {
+			byEvent[event] = &ofEvent{}
 			order = append(order, event)
 		}
-		byEvent[event] = append(byEvent[event], l.parsed)
+		byEvent[event].n++
+	}
+	// Records are large: each is copied once, to its place among those of its event.
+	room := make([]index.Parsed, len(packed))
+	for i := range lines {
+		if l := &lines[i]; l.readable {
+			e := byEvent[l.parsed.Record.EventID]
+			if e.entries == nil {
+				e.entries, room = room[:0:e.n], room[e.n:]
+			}
+			e.entries = append(e.entries, l.parsed)
+		}
 	}
 	existing, err := s.findEvents(ctx, order)
 	if err != nil {
@@ -588,7 +607,7 @@ func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.
 	}
 	var responses []string // of records that may have got or lost a twin
 	for _, event := range order {
-		entries := byEvent[event]
+		entries := byEvent[event].entries
 		if id, ok := existing[event]; ok {
 			touched, err := s.extend(ctx, id, entries)
 			if err != nil {

@@ -26,6 +26,7 @@ const (
 	opErase       = "subject.erase"
 	opExport      = "subject.export"
 	opPrune       = "prune"
+	opPruneLog    = "prune.log"
 	opSessionLift = "session.lift"
 )
 
@@ -127,7 +128,7 @@ func twoApprovers(approvers []string, requester string) error {
 	for _, n := range append([]string{requester}, approvers...) {
 		n = strings.ToLower(strings.TrimSpace(n))
 		if n == "" {
-			return errors.New("--requester and --approver must not be empty")
+			return errors.New("the one who asks and --approver must not be empty")
 		}
 		if seen[n] {
 			return errors.New("--approver: two different persons, and neither may be who asks")

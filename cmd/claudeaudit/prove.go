@@ -75,12 +75,17 @@ func (a *app) prove(ctx context.Context, event uuid.UUID, revision int64, output
 		return err
 	}
 	var proofs []byte
+	removed := 0
 	for _, at := range places {
+		line, err := l.Entry(ctx, at.Stream, at.Seq)
+		if errors.Is(err, ledger.ErrPruned) {
+			removed++ // the index has it still
+			continue
+		}
+		if err != nil {
+			return err
+		}
 		if revision > 0 {
-			line, err := l.Entry(ctx, at.Stream, at.Seq)
-			if err != nil {
-				return err
-			}
 			if rec, err := audit.ParseRecord(line); err != nil || rec.Revision != revision {
 				continue
 			}
@@ -92,6 +97,8 @@ func (a *app) prove(ctx context.Context, event uuid.UUID, revision int64, output
 		proofs = append(proofs, proof...)
 	}
 	switch {
+	case removed > 0 && removed == len(places):
+		return negative{fmt.Errorf("the entries of event %s were %w", event, ledger.ErrPruned)}
 	case len(places) == 0:
 		return negative{fmt.Errorf("no such event in the ledger: %s", event)}
 	case len(proofs) == 0:

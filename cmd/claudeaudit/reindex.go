@@ -100,6 +100,17 @@ func (a *app) holds(ctx context.Context, p places, l *ledger.Reader) (_ bool, er
 		return false, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	streams, err := l.Streams()
+	if err != nil {
+		return false, err
+	}
+	for _, s := range streams {
+		first, _, err := l.First(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		c.Begin(s, first)
+	}
 	if err := eachEntry(ctx, l, c.Entry); err != nil {
 		return false, err
 	}

@@ -41,6 +41,8 @@ type verifyOptions struct {
 	elsewhere   []string
 	proof       string
 	policy      string
+	admin       string
+	adminKeys   []string
 	aggregate   string
 	locks       bool
 	contentless bool
@@ -92,6 +94,12 @@ Exit codes: 0 everything holds; 1 evidence is bad; 2 it could not be checked,
 for example without a public key. "open" completeness, a tail that no
 checkpoint covers yet, is in order while the collector runs.
 
+Entries that were removed at the end of their retention ("claudeaudit prune
+--log") are not missing when the log of holds and erasures verifies and says so,
+and what stays of them is what a checkpoint signs. That log is in the folder admin
+of the data folder, with its key; --admin and --admin-key name others, and have to
+be given with a bucket's URL.
+
 --index also compares the index: that it holds the ledger's entries and no
 others, and that what searches go by is what they say. An index in Elasticsearch
 (--config) is compared document by document and field by field; for that the
@@ -118,7 +126,7 @@ are not checked then.`,
 				return errors.New("--longest-gap: must be positive")
 			}
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.locks {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.admin != "" || o.locks {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -136,6 +144,8 @@ are not checked then.`,
 	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
 	f.StringVar(&o.policy, "policy", "", "`file` that says which keys sign, and which witnesses have to have cosigned (C2SP tlog-policy)")
+	f.StringVar(&o.admin, "admin", "", "`folder` or URL of the log of holds and erasures, which says what was removed at the end of its retention")
+	f.StringArrayVar(&o.adminKeys, "admin-key", nil, "`file` with that log's public key, or its text; may be repeated")
 	f.StringVar(&o.aggregate, "aggregate", "", "also hold it against the log of a witness: its `folder` or URL, verified by itself before")
 	f.BoolVar(&o.locks, "locks", false, "also ask a bucket for the lock of every object, and that what a matter holds is held")
 	f.BoolVar(&o.contentless, "allow-missing-content", false, "accept that content is gone, as after its retention")
@@ -161,6 +171,8 @@ type report struct {
 	Witnesses  []string `json:"checkpoints_from"`
 	Policy     string   `json:"policy,omitempty"`
 	Locks      bool     `json:"locks_checked"`
+	// RemovalsFrom are the keys of the log that says which entries were removed.
+	RemovalsFrom []string `json:"removals_from,omitempty"`
 	// Unended are calls that began and of which no entry says how they ended.
 	Unended int `json:"initiated_without_end"`
 	// Ran says when the streams' writers ran, TimeGaps when they don't say so; UndeclaredGaps
@@ -289,16 +301,19 @@ func (e *evidence) findStore(ctx context.Context, o verifyOptions) error {
 	return nil
 }
 
+// reader reads the ledger.
+func (e *evidence) reader() (*ledger.Reader, error) {
+	if e.store != nil {
+		return ledger.NewReader(e.store, e.walDir), nil
+	}
+	return ledger.OpenReader(e.dir)
+}
+
 // streams are those of the ledger.
 func (e *evidence) streams() ([]string, error) {
-	var l *ledger.Reader
-	if e.store != nil {
-		l = ledger.NewReader(e.store, e.walDir)
-	} else {
-		var err error
-		if l, err = ledger.OpenReader(e.dir); err != nil {
-			return nil, err
-		}
+	l, err := e.reader()
+	if err != nil {
+		return nil, err
 	}
 	streams, err := l.Streams()
 	return streams, errors.Join(err, l.Close())
@@ -342,21 +357,32 @@ func loadPublicKeys(named []string) (keys, from []string, err error) {
 	return keys, from, nil
 }
 
+// options are those of a verification of the evidence.
+func (e *evidence) options() ledger.VerifyOptions {
+	opts := ledger.VerifyOptions{PublicKeys: e.keys, WitnessFiles: e.witnesses}
+	if e.store != nil {
+		opts.Store, opts.WALDir = e.store, e.walDir
+	} else {
+		opts.Dir = e.dir
+	}
+	return opts
+}
+
 func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	e, err := a.findEvidence(ctx, o)
 	defer func() { err = errors.Join(err, e.close()) }()
 	if err != nil {
 		return err
 	}
-	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
-	opts := ledger.VerifyOptions{
-		Dir: e.dir, PublicKeys: e.keys, WitnessFiles: e.witnesses, MissingContent: o.contentless || o.copyOnly, ContentEvery: o.sample,
+	removals, err := e.removals(ctx, o)
+	if err != nil {
+		return err
 	}
+	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
+	opts := e.options()
+	opts.MissingContent, opts.ContentEvery, opts.Removals = o.contentless || o.copyOnly, o.sample, removals.all
 	if o.sample == 0 {
 		opts.ContentEvery = -1
-	}
-	if e.store != nil {
-		opts.Dir, opts.Store, opts.WALDir = "", e.store, e.walDir
 	}
 	bar := newProgress(a.err, -1, "verifying", "bytes")
 	var done int64
@@ -411,6 +437,12 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	}
 	if r.Shredded, err = shredded(); err != nil {
 		return err
+	}
+	removals.explain(r.Report)
+	for _, s := range r.Streams {
+		if s.Pruned > 0 {
+			r.RemovalsFrom = removals.from
+		}
 	}
 	var notes []ledger.Problem
 	if r.Unended, notes = unended.since(time.Now().Add(-o.unended), maxShown); r.Unended > 0 {
@@ -504,6 +536,11 @@ func (r *report) writeText(a *app) error {
 		say("stream        %s: %d entries, %d sealed in %d segments, %d under %d checkpoints, %d witnessed\n",
 			printable(s.Origin), s.Entries, s.Sealed, s.Segments, s.Covered, s.Checkpoints, s.Witnessed)
 	}
+	for _, s := range r.Streams {
+		if s.Pruned > 0 {
+			say("removed       %s: the first %d entries, at the end of their retention\n", printable(s.Origin), s.Pruned)
+		}
+	}
 	if len(r.Streams) == 0 {
 		say("stream        none\n")
 	}
@@ -518,6 +555,9 @@ func (r *report) writeText(a *app) error {
 	say("integrity     %s\n", r.Integrity)
 	if len(r.KeysFrom) > 0 {
 		say("  rests on    the public key in %s\n", printable(strings.Join(r.KeysFrom, ", ")))
+	}
+	if len(r.RemovalsFrom) > 0 {
+		say("  rests on    the log of holds and erasures, for what was removed, and its public key in %s\n", printable(strings.Join(r.RemovalsFrom, ", ")))
 	}
 	if r.Policy != "" {
 		for _, s := range r.Streams {
@@ -640,7 +680,30 @@ func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *inde
 	}
 	c.closers = append(c.closers, checker.Close)
 	c.checker = checker
-	return c, nil
+	return c, c.begin(ctx, e, checker)
+}
+
+// begin tells the checker where the streams begin.
+func (c *indexCheck) begin(ctx context.Context, e evidence, checker *sqlite.Checker) error {
+	l, err := e.reader()
+	if errors.Is(err, ledger.ErrNoLedger) {
+		return nil // the verification says it
+	}
+	if err != nil {
+		return err
+	}
+	c.closers = append(c.closers, l.Close)
+	streams, err := l.Streams()
+	if err != nil {
+		return err
+	}
+	for _, s := range streams {
+		// A note that can't be read is the verifier's business.
+		if first, _, err := l.First(ctx, s); err == nil {
+			checker.Begin(s, first)
+		}
+	}
+	return nil
 }
 
 func (c *indexCheck) openElastic(ctx context.Context, e evidence, erased *index.Erased, elsewhere []string) error {

@@ -2,6 +2,7 @@
 """A second verifier of claudeaudit.ledger/1, written apart from the first.
 
     verify.py STORE --key checkpoint.pub [--checkpoints FILE] [--cosigner witness.pub] [--contents STORE]
+              [--admin STORE --admin-key admin.pub]
 
 STORE is a folder with the objects of a ledger (the folder that has v1 in it): a
 copy of the bucket, or ledger/store. It needs Python 3.8, the package
@@ -14,6 +15,10 @@ signed checkpoint, those of --checkpoints, and with --cosigner those that the
 witness cosigned; and every content that a line names. It lists the times of which
 a ledger that says when it ran does not say so. It does not look at
 write-ahead files: what is not sealed is not there for it.
+
+The first entries of a stream may be missing when the log of holds and erasures
+(--admin) verifies and says that they were removed, and what the note about them
+says is what the stream's checkpoint of that size signs.
 
 It prints a JSON report. Exit status: 0 intact, 1 bad, 2 not checked.
 """
@@ -63,6 +68,15 @@ class Tree:
     def __init__(self):
         self.size = 0
         self.peaks = []  # (height, hash)
+
+    @classmethod
+    def of(cls, size, hashes):
+        """The tree of a size whose perfect subtrees have these roots."""
+        tree = cls()
+        tree.size = size
+        heights = [i for i in reversed(range(size.bit_length())) if size >> i & 1]
+        tree.peaks = list(zip(heights, hashes))
+        return tree
 
     def add(self, leaf):
         height, h = 0, leaf
@@ -277,9 +291,10 @@ class Gaps:
 
 
 class Verifier:
-    def __init__(self, store, contents, keys, cosigners, witness_files, longest_gap):
+    def __init__(self, store, contents, keys, cosigners, witness_files, longest_gap, removals=()):
         self.gaps = Gaps(longest_gap)
         self.store, self.contents, self.keys = store, contents, keys
+        self.removals, self.details = removals, []
         self.cosigners, self.witness_files = cosigners, witness_files
         self.problems, self.streams, self.read = [], [], 0
 
@@ -303,7 +318,7 @@ class Verifier:
 
     def run(self):
         origins, heads = {}, []
-        known = re.compile(r"v1/(?:_claims/(.+)\.note|(?:_probe/.+)|(.+?)/(?:seg|cnt|cp|wit|tsr)/.+)")
+        known = re.compile(r"v1/(?:_claims/(.+)\.note|(?:_probe/.+)|(.+?)/(?:seg|cnt|cp|wit|tsr|pruned)/.+)")
         roots = [self.store] + ([self.contents] if self.contents != self.store else [])
         for root in roots:
             for key in self.list(root, "v1"):
@@ -408,10 +423,17 @@ class Verifier:
         for size, _, name in witnessed:
             if size not in stored:
                 self.problem("missing-checkpoint", name, "the store lacks the checkpoint of %d" % size)
-        tree, prev, named = Tree(), sha(("origin\n%s\n%s" % (origin, key.text)).encode()), set()
+        tree, prev, day, begin = self.begin(origin, key)
+        named = set()
+        if begin:
+            try:
+                if begin not in by_size:
+                    raise Bad("no checkpoint of its size is there")
+                self.compare(by_size, tree)
+            except Bad as e:
+                self.problem("pruned", "the first %d entries" % begin, e)
         prefix = ('{"_log":"%s","_prev":"' % origin).encode()
         folder = "v1/%s/seg/" % origin
-        day = ""
         broken = False
         for name in self.list(self.store, folder.rstrip("/")):
             m = re.fullmatch(r"(dt=\d{4}-\d\d-\d\d/hh=\d\d)/(\d{16})-([1-9]\d*)-([0-9a-f]{16})\.ndjson\.zst", name[len(folder):])
@@ -419,6 +441,8 @@ class Verifier:
                 if not m:
                     raise Bad("no object of a ledger has such a name")
                 first, count = int(m.group(2)), int(m.group(3))
+                if first + count <= begin:
+                    continue  # left of a prune that did not end
                 if m.group(1) < day:
                     raise Bad("has an earlier date than the one before")
                 day = m.group(1)
@@ -435,6 +459,7 @@ class Verifier:
                         raise Bad("entry %d does not follow the one before" % (first + i))
                     own.add(h)
                     tree.add(h)
+                    self.detail(key, line)
                     prev = h
                     self.gaps.entry(origin, first + i, line)
                     self.compare(by_size, tree)
@@ -453,14 +478,61 @@ class Verifier:
             for root in {self.store, self.contents}:
                 for name in self.list(root, "v1/%s/cnt" % origin):
                     first = re.search(r"/(\d{16})-", name)
+                    if first and int(first.group(1)) < begin:
+                        continue
                     if name not in named and (not first or int(first.group(1)) < tree.size):
                         self.problem("foreign-object", name, "no segment names this container")
-        self.streams.append({"origin": origin, "entries": tree.size, "root": tree.root().hex(), "covered": min(newest, tree.size), "cosigned": self.cosigned})
+        self.streams.append({"origin": origin, "pruned": begin, "entries": tree.size, "root": tree.root().hex(), "covered": min(newest, tree.size), "cosigned": self.cosigned})
+
+    def begin(self, origin, key):
+        """Returns where a stream begins: its tree, the hash and the date of the
+        entry before, and how many entries were removed."""
+        tree, prev, day, size = Tree(), sha(("origin\n%s\n%s" % (origin, key.text)).encode()), "", 0
+        folder = "v1/%s/pruned" % origin
+        for name in self.list(self.store, folder):
+            try:
+                m = re.fullmatch(r"(\d{16})\.note", name[len(folder) + 1 :])
+                if not m:
+                    raise Bad("no object of a ledger has such a name")
+                raw = self.get(self.store, name)
+                text = raw.decode("utf-8", "replace").rsplit("\n\n", 1)[0] + "\n"
+                lines = text.split("\n")
+                fields = [l.split(" ", 1) for l in lines[1:-1]]
+                names = [f[0] for f in fields]
+                nodes = [unpack64(f[1]) for f in fields[5:]]
+                n = int(fields[1][1])
+                if lines[0] != "claudeaudit.pruned/1" or names != ["origin", "size", "root", "last", "hour"] + ["node"] * len(nodes):
+                    raise Bad("malformed")
+                if fields[0][1] != origin or n != int(m.group(1)) or str(n) != fields[1][1] or n < 1 or len(nodes) != bin(n).count("1"):
+                    raise Bad("is of other entries than its name says")
+                removed = Tree.of(n, nodes)
+                if any(len(h) != 32 for h in nodes) or removed.root() != unpack64(fields[2][1]):
+                    raise Bad("its root is not that of its nodes")
+                said = [r for r in self.removals if r["stream"] == origin and r["size"] == str(n)]
+                said = [r for r in said if r["root"] == removed.root().hex() and r["note_sha256"] == sha(text.encode()).hex()]
+                if not any(open_note(raw, [r["key"]])[1] for r in said):
+                    raise Bad("no entry of the log of holds and erasures says that they were removed")
+                last = unpack64(fields[3][1])
+                hour = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d):00:00Z", fields[4][1])
+                if len(last) != 32 or not hour:
+                    raise Bad("malformed")
+                if n > size:
+                    tree, prev, day, size = removed, last, "dt=%s/hh=%s" % hour.groups(), n
+            except (Bad, OSError, ValueError, IndexError) as e:
+                self.problem("pruned", name, e)
+        return tree, prev, day, size
 
     def compare(self, by_size, tree):
         for root, name in by_size.get(tree.size, ()):
             if root != tree.root():
                 raise Bad("the first %d entries are not those that %s signed" % (tree.size, name))
+
+    def detail(self, key, line):
+        """Keeps what the log of holds and erasures says of removed entries."""
+        if b'"operation":"prune.log"' in line:
+            d = json.loads(line).get("details") or {}
+            if all(isinstance(d.get(f), str) for f in ("stream", "size", "root", "note_sha256")):
+                self.details.append(dict(d, key=key))
 
     def containers(self, origin, day, seg, named):
         """Checks the content beside a segment against what its lines name."""
@@ -518,9 +590,22 @@ def main():
     p.add_argument("--checkpoints", action="append", default=[], help="file with copies of checkpoints")
     p.add_argument("--contents", help="folder with the content, if not in the store")
     p.add_argument("--longest-gap", default="5m", help="longest time of which the ledger need not say that its writer ran")
+    p.add_argument("--admin", help="folder that has the v1 of the log of holds and erasures in it")
+    p.add_argument("--admin-key", action="append", default=[], help="file or text of that log's public key")
     a = p.parse_args()
+    removals = []
     try:
-        v = Verifier(a.store, a.contents or a.store, load_keys(a.key), load_keys(a.cosigner), a.checkpoints, parse_duration(a.longest_gap))
+        longest = parse_duration(a.longest_gap)
+        if a.admin:
+            admin = Verifier(a.admin, a.admin, load_keys(a.admin_key), [], [], longest)
+            admin.run()
+            if admin.problems:
+                print("verify.py: --admin does not verify: %s" % admin.problems[0], file=sys.stderr)
+            elif not admin.keys:
+                print("verify.py: --admin: name its public key with --admin-key", file=sys.stderr)
+            else:
+                removals = admin.details
+        v = Verifier(a.store, a.contents or a.store, load_keys(a.key), load_keys(a.cosigner), a.checkpoints, longest, removals)
     except (OSError, Bad) as e:
         print("verify.py: %s" % e, file=sys.stderr)
         return 2

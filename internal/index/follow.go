@@ -17,6 +17,9 @@ type Ledger interface {
 	// Size returns the number of entries of a stream: the sequence number of
 	// the next one.
 	Size(ctx context.Context, stream string) (uint64, error)
+	// First returns the sequence number of a stream's first entry that was not
+	// removed at the end of its retention, and the hour of the last one before.
+	First(ctx context.Context, stream string) (uint64, time.Time, error)
 	// Entries calls fn for the entries of a stream from the given sequence
 	// number on, in order, up to what is durable now. The line is only good
 	// until fn returns. An error of fn ends it and is returned as it is.
@@ -84,10 +87,11 @@ type Follower struct {
 	// there was, or why it does not. May be nil.
 	State func(error)
 
-	absent  map[string]int
-	took    int // entries of the last pass
-	erasing *erasing
-	now     func() time.Time
+	absent    map[string]int
+	forgotten map[string]uint64 // up to which entry of a stream
+	took      int               // entries of the last pass
+	erasing   *erasing
+	now       func() time.Time
 }
 
 // Run follows until ctx is done, whatever fails; then it returns ctx's error.
@@ -181,7 +185,7 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 		return err
 	}
 	if f.absent == nil {
-		f.absent = map[string]int{}
+		f.absent, f.forgotten = map[string]int{}, map[string]uint64{}
 	}
 	f.took = 0
 	var errs []error
@@ -223,12 +227,26 @@ func (f *Follower) catchUpStream(ctx context.Context, cursor Cursor) error {
 	if t.max <= 0 {
 		t.max = DefaultBatchEntries
 	}
+	first, hour, err := f.Ledger.First(ctx, cursor.Stream)
+	if err != nil {
+		return fmt.Errorf("following %s: %w", cursor.Stream, err)
+	}
+	if first > f.forgotten[cursor.Stream] {
+		if err := f.Store.Forget(ctx, cursor.Stream, first, hour); err != nil {
+			return err
+		}
+		f.forgotten[cursor.Stream] = first
+	}
 	from := cursor.Next
-	if t.known {
+	switch {
+	case from > first && t.known:
 		from--
 		t.check = true
+	case from < first:
+		// What was removed before it was taken is passed over.
+		from, t.known = first, false
 	}
-	err := f.Ledger.Entries(ctx, cursor.Stream, from, func(seq uint64, line []byte) error {
+	err = f.Ledger.Entries(ctx, cursor.Stream, from, func(seq uint64, line []byte) error {
 		return t.line(ctx, seq, line)
 	})
 	if err == nil || t.broken {
@@ -324,7 +342,11 @@ func Lag(ctx context.Context, l Ledger, s Searcher) (uint64, error) {
 		if i := slices.IndexFunc(cursors, func(c Cursor) bool { return c.Stream == stream }); i >= 0 {
 			next = cursors[i].Next
 		}
-		if size > next {
+		first, _, err := l.First(ctx, stream)
+		if err != nil {
+			return 0, fmt.Errorf("measuring stream %s: %w", stream, err)
+		}
+		if next = max(next, first); size > next {
 			lag += size - next
 		}
 	}

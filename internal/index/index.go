@@ -270,6 +270,12 @@ type Store interface {
 	// other streams tell of too are merged anew from what is left. It works in
 	// bounded transactions, and may be called again after a failure.
 	DropStream(ctx context.Context, stream string) error
+	// Forget removes the entries of a stream with a smaller sequence number than
+	// before, which the ledger does not have any more; records of which there are
+	// other entries are merged anew from what is left. The cursor stays. The
+	// removed entries were written before the end of the hour. It works in bounded
+	// transactions, and may be called again after a failure.
+	Forget(ctx context.Context, stream string, before uint64, hour time.Time) error
 	// Prune removes records older than before, oldest first and with all their
 	// entries, until limit are gone, and keeps entries of such records from being
 	// taken later. It returns how many it removed: fewer than limit when none are

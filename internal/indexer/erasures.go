@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
@@ -47,6 +48,11 @@ func (e *Erasures) Streams() ([]string, error) {
 // Size implements index.Ledger. It is asked of streams that Streams named.
 func (e *Erasures) Size(ctx context.Context, stream string) (uint64, error) {
 	return e.r.Size(ctx, stream)
+}
+
+// First implements index.Ledger. It is asked of streams that Streams named.
+func (e *Erasures) First(ctx context.Context, stream string) (uint64, time.Time, error) {
+	return e.r.First(ctx, stream)
 }
 
 // Entries implements index.Ledger. It is asked of streams that Streams named.

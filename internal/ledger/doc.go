@@ -31,6 +31,7 @@
 //	v1/<origin>/cp/dt=YYYY-MM-DD/<size>.note                         checkpoint
 //	v1/<origin>/wit/dt=YYYY-MM-DD/<size>-<key hash>.note             checkpoint with a witness's cosignature
 //	v1/<origin>/tsr/dt=YYYY-MM-DD/<size>.tsr                        RFC 3161 time stamp of a checkpoint's text without signatures
+//	v1/<origin>/pruned/<size>.note                                   what stays of entries that were removed
 //	v1/_probe/…                                                      what a probe of the store left, see internal/bucket
 //
 // The date and hour are those of the segment's first write (UTC) and never go
@@ -49,6 +50,30 @@
 // every witness; only then the write-ahead file is deleted. So whatever lies
 // below the oldest write-ahead file is sealed, checkpointed and witnessed, and
 // the verifier holds the ledger to that.
+//
+// # Removed entries
+//
+// At the end of their retention the first entries of a stream may be removed, in
+// whole segments and up to a size that a checkpoint signs. What stays is a note,
+// signed with the key of the log of holds and erasures:
+//
+//	claudeaudit.pruned/1
+//	origin <origin>
+//	size <how many were removed>
+//	root <base64, RFC 6962 root over them>
+//	last <base64, leaf hash of the last of them>
+//	hour <YYYY-MM-DDTHH:00:00Z, of its segment>
+//	node <base64, root of each perfect subtree that the size is made of, the largest first>
+//	…
+//
+// It is written in this order: an entry in the log of holds and erasures, whose
+// details name stream, size, root and the SHA-256 of the note's text; the note;
+// then the objects go, content first. So it can end at any point and be taken up
+// again. The verifier begins at the greatest size of which such an entry, verified,
+// backs the note, and holds the note's root against the checkpoint of that size.
+// Without all of that, entries that are not there are missing. Checkpoints,
+// cosignatures and time stamps of removed entries stay. Of those alone that are
+// smaller than the size it can't be told any more what they signed.
 //
 // # Loss window
 //

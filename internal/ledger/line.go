@@ -183,7 +183,7 @@ func checkOrigin(origin string) error {
 		switch {
 		case part == "" || part == "." || part == "..":
 			return fmt.Errorf("log name %q: empty or relative path element", origin)
-		case part == "seg" || part == "cnt" || part == "cp" || part == "wit" || part == "tsr" || part[0] == '_' || part[0] == '.':
+		case part == "seg" || part == "cnt" || part == "cp" || part == "wit" || part == "tsr" || part == "pruned" || part[0] == '_' || part[0] == '.':
 			return fmt.Errorf("log name %q: path element %q is reserved", origin, part)
 		}
 		for _, c := range []byte(part) {

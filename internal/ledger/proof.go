@@ -131,15 +131,35 @@ func (r *Reader) treeHashes(ctx context.Context, stream string, indexes []int64)
 		from, to uint64
 		tree     edge
 	}
+	pruned, err := r.Pruned(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	left := pruned.edge()
 	spans := make([]span, len(indexes))
 	end := uint64(0)
 	for i, x := range indexes {
 		level, n := tlog.SplitStoredHashIndex(x)
-		spans[i] = span{from: uint64(n) << level, to: uint64(n+1) << level}
-		end = max(end, spans[i].to)
+		s := &spans[i]
+		*s = span{from: uint64(n) << level, to: uint64(n+1) << level}
+		end = max(end, s.to)
+		if s.from >= left.size {
+			continue
+		}
+		known := false
+		if s.to <= left.size {
+			var h Hash
+			h, known = left.subtree(s.from, s.to)
+			s.tree = edge{s.to - s.from, []Hash{h}}
+		} else {
+			s.tree, known = left.from(s.from)
+		}
+		if !known {
+			return nil, fmt.Errorf("tree of entries %d to %d of %s: %w", s.from, s.to-1, stream, ErrPruned)
+		}
 	}
-	seq := uint64(0)
-	err := r.eachLeaf(ctx, stream, 0, end, func(leaf Hash) error {
+	seq := left.size
+	err = r.eachLeaf(ctx, stream, seq, end, func(leaf Hash) error {
 		for i := range spans {
 			if s := &spans[i]; seq >= s.from && seq < s.to {
 				s.tree.add(leaf)
@@ -300,12 +320,19 @@ func parseProof(text []byte) (p *Proof, path tlog.RecordProof, msg []byte, err e
 }
 
 // ExportTiles writes the log up to its newest checkpoint as a C2SP tlog-tiles
-// folder: checkpoint, tile/<level>/… and tile/entries/…. It refuses a log with
-// an entry that the format can't hold, 65,535 bytes. Returns the size.
+// folder: checkpoint, tile/<level>/… and tile/entries/…. It refuses a log whose
+// first entries were removed (ErrPruned), and one with an entry that the format can't hold, 65,535 bytes. Returns the size.
 func ExportTiles(ctx context.Context, r *Reader, stream, dir string) (uint64, error) {
 	cp, msg, err := r.newestCheckpoint(ctx, stream)
 	if err != nil {
 		return 0, err
+	}
+	pruned, err := r.Pruned(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	if pruned.Size > 0 {
+		return 0, fmt.Errorf("export %s: the first %d entries were %w, and tiles hold their hashes; its entries are proven with \"claudeaudit prove\" or \"export --case\"", stream, pruned.Size, ErrPruned)
 	}
 	x := &tileWriter{dir: dir}
 	err = r.Entries(ctx, stream, 0, func(seq uint64, line []byte) error {

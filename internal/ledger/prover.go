@@ -23,7 +23,8 @@ type EntryProver struct {
 	stream string
 	cp     Checkpoint // its Origin "" without one
 	msg    []byte
-	levels [][]tlog.Hash // of whole subtrees, from blockHeight up
+	left   edge          // the tree of the entries that were removed
+	levels [][]tlog.Hash // of whole subtrees without removed entries, from blockHeight up
 	block  []Hash        // the leaf hashes of the last block asked for
 	at     uint64        // its first
 }
@@ -39,8 +40,14 @@ func (r *Reader) NewProver(ctx context.Context, stream string) (*EntryProver, er
 		return nil, err
 	}
 	p.cp, p.msg = cp, msg
+	pruned, err := r.Pruned(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	p.left = pruned.edge()
 	var tree edge
-	err = r.eachLeaf(ctx, stream, 0, cp.Size, func(leaf Hash) error {
+	begin := p.base(0) * blockLeaves // the first whole block
+	err = r.eachLeaf(ctx, stream, begin, cp.Size, func(leaf Hash) error {
 		if tree.add(leaf); tree.size == blockLeaves {
 			p.add(0, tlog.Hash(tree.root()))
 			tree = edge{nodes: tree.nodes[:0]}
@@ -50,6 +57,12 @@ func (r *Reader) NewProver(ctx context.Context, stream string) (*EntryProver, er
 	return p, err
 }
 
+// base is which subtree of a level is the first without removed entries.
+func (p *EntryProver) base(level int) uint64 {
+	leaves := uint64(blockLeaves) << level
+	return (p.left.size + leaves - 1) / leaves
+}
+
 // add puts the root of the next whole subtree of a level in its place.
 func (p *EntryProver) add(level int, h tlog.Hash) {
 	if level == len(p.levels) {
@@ -57,7 +70,7 @@ func (p *EntryProver) add(level int, h tlog.Hash) {
 	}
 	l := append(p.levels[level], h)
 	p.levels[level] = l
-	if n := len(l); n%2 == 0 {
+	if n := len(l); n > 1 && (p.base(level)+uint64(n))%2 == 0 {
 		p.add(level+1, tlog.NodeHash(l[n-2], l[n-1]))
 	}
 }
@@ -81,16 +94,38 @@ func (p *EntryProver) Prove(ctx context.Context, seq uint64, line []byte) ([]byt
 
 func (p *EntryProver) node(ctx context.Context, index int64) (tlog.Hash, error) {
 	level, n := tlog.SplitStoredHashIndex(index)
-	if level >= blockHeight {
-		if level-blockHeight >= len(p.levels) || n >= int64(len(p.levels[level-blockHeight])) {
+	from, to := uint64(n)<<level, uint64(n+1)<<level
+	switch {
+	case from >= p.left.size && level >= blockHeight:
+		i := uint64(n) - p.base(level-blockHeight)
+		if level-blockHeight >= len(p.levels) || i >= uint64(len(p.levels[level-blockHeight])) {
 			return tlog.Hash{}, fmt.Errorf("%w: leaf hashes of %s", ErrGap, p.stream)
 		}
-		return p.levels[level-blockHeight][n], nil
+		return p.levels[level-blockHeight][i], nil
+	case from >= p.left.size:
+		return p.inBlock(ctx, from, to)
 	}
-	from, to := uint64(n)<<level, uint64(n+1)<<level
-	if at := from &^ (blockLeaves - 1); len(p.block) == 0 || at != p.at {
+	if h, ok := p.left.subtree(from, to); ok {
+		return tlog.Hash(h), nil
+	}
+	if to <= p.left.size {
+		return tlog.Hash{}, fmt.Errorf("tree of entries %d to %d of %s: %w", from, to-1, p.stream, ErrPruned)
+	}
+	// It has both: one of its halves is known, or has both again.
+	left, err := p.node(ctx, tlog.StoredHashIndex(level-1, 2*n))
+	if err != nil {
+		return tlog.Hash{}, err
+	}
+	right, err := p.node(ctx, tlog.StoredHashIndex(level-1, 2*n+1))
+	return tlog.NodeHash(left, right), err
+}
+
+// inBlock computes a node within a block.
+func (p *EntryProver) inBlock(ctx context.Context, from, to uint64) (tlog.Hash, error) {
+	if at := max(from&^(blockLeaves-1), p.left.size); len(p.block) == 0 || at != p.at {
 		p.at, p.block = at, p.block[:0]
-		if err := p.r.eachLeaf(ctx, p.stream, at, min(at+blockLeaves, p.cp.Size), func(leaf Hash) error {
+		end := min(from&^(blockLeaves-1)+blockLeaves, p.cp.Size)
+		if err := p.r.eachLeaf(ctx, p.stream, at, end, func(leaf Hash) error {
 			p.block = append(p.block, leaf)
 			return nil
 		}); err != nil {

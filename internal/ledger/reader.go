@@ -155,6 +155,11 @@ func (r *Reader) Size(ctx context.Context, stream string) (uint64, error) {
 		end = v.segs[len(v.segs)-1].end()
 	}
 	r.mu.Unlock()
+	first, _, err := r.First(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	end = max(end, first)
 	for {
 		f, err := r.openWAL(stream, end)
 		if err != nil || f == nil {
@@ -184,7 +189,7 @@ func (r *Reader) All(ctx context.Context, fn func(p Place, line []byte) error) e
 }
 
 // Entries calls fn with the stream's entries from from on, in order, each once,
-// up to what is durable. line is valid until fn returns. An error of fn ends
+// up to what is durable; those that were removed at the end of their retention are left out. line is valid until fn returns. An error of fn ends
 // the call and is returned.
 func (r *Reader) Entries(ctx context.Context, stream string, from uint64, fn func(seq uint64, line []byte) error) error {
 	next := from
@@ -245,7 +250,8 @@ func (r *Reader) step(ctx context.Context, stream string, next *uint64, durable 
 	if n, ok := r.find(stream, *next); ok {
 		return r.fromSegment(ctx, n, next, fn)
 	}
-	return nil
+	*next, err = r.skip(ctx, stream, at)
+	return err
 }
 
 func (r *Reader) view(stream string) *streamView {
@@ -312,6 +318,10 @@ func (r *Reader) segment(ctx context.Context, n segName) (*segment, error) {
 	}
 	r.mu.Unlock()
 	b, err := r.store.Get(ctx, n.key, maxSegFile)
+	if errors.Is(err, bucket.ErrNotFound) {
+		r.forget(n.key)
+		err = errors.Join(err, errMoved)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", n.key, err)
 	}
@@ -511,10 +521,14 @@ func (r *Reader) Tail(ctx context.Context, stream string, n uint64, fn func(seq 
 	return r.Entries(ctx, stream, size-min(n, size), fn)
 }
 
-// Entry returns a copy of one entry's line; bucket.ErrNotFound if the stream is shorter.
+// Entry returns a copy of one entry's line; bucket.ErrNotFound if the stream is
+// shorter, ErrPruned if the entry was removed.
 func (r *Reader) Entry(ctx context.Context, stream string, seq uint64) ([]byte, error) {
 	var out []byte
-	err := r.Entries(ctx, stream, seq, func(_ uint64, line []byte) error {
+	err := r.Entries(ctx, stream, seq, func(at uint64, line []byte) error {
+		if at != seq {
+			return fmt.Errorf("read ledger: entry %d of %s: %w", seq, stream, ErrPruned)
+		}
 		out = append([]byte(nil), line...)
 		return errStop
 	})

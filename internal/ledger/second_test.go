@@ -27,6 +27,7 @@ type second struct {
 	Integrity string
 	Streams   []struct {
 		Origin  string
+		Pruned  uint64
 		Entries uint64
 		Root    string
 		Covered uint64
@@ -36,9 +37,10 @@ type second struct {
 
 const secondVerifier = "../../docs/verify/verify.py"
 
-func runSecond(t *testing.T, e *env) (second, int) {
+func runSecond(t *testing.T, e *env, more ...string) (second, int) {
 	t.Helper()
-	cmd := exec.Command("python3", secondVerifier, filepath.Join(e.dir, "store"), "--key", e.key.vkey, "--checkpoints", e.witness)
+	args := append([]string{secondVerifier, filepath.Join(e.dir, "store"), "--key", e.key.vkey, "--checkpoints", e.witness}, more...)
+	cmd := exec.Command("python3", args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

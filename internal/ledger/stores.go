@@ -40,7 +40,7 @@ func isContent(key string) bool {
 		switch part {
 		case "cnt":
 			return true
-		case "seg", "cp", "wit", "tsr":
+		case "seg", "cp", "wit", "tsr", "pruned":
 			return false
 		}
 	}
@@ -132,7 +132,7 @@ func (s *Stores) List(ctx context.Context, prefix, after string, fn func(bucket.
 		return s.of(prefix).List(ctx, prefix, after, fn)
 	case s.Contents == nil:
 		return records(fn)
-	case strings.Contains(prefix, "/seg/") || strings.Contains(prefix, "/cp/") || strings.Contains(prefix, "/wit/") || strings.Contains(prefix, "/tsr/") || strings.HasPrefix(prefix, claimsDir):
+	case strings.Contains(prefix, "/seg/") || strings.Contains(prefix, "/cp/") || strings.Contains(prefix, "/wit/") || strings.Contains(prefix, "/tsr/") || strings.Contains(prefix, "/pruned/") || strings.HasPrefix(prefix, claimsDir):
 		return records(fn)
 	}
 	return merged(records, func(fn func(bucket.ObjectInfo) error) error { return s.Contents.List(ctx, prefix, after, fn) }, fn)

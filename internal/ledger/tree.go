@@ -75,6 +75,19 @@ func (e *edge) subtree(from, to uint64) (Hash, bool) {
 	return Hash{}, false
 }
 
+// from returns the edge of the tree over the leaves from at on, a place where
+// one of the perfect subtrees begins.
+func (e *edge) from(at uint64) (edge, bool) {
+	begin := uint64(0)
+	for i := range e.nodes {
+		if begin == at {
+			return edge{e.size - at, append([]Hash(nil), e.nodes[i:]...)}, true
+		}
+		begin += 1 << (63 - bits.LeadingZeros64(e.size-begin))
+	}
+	return edge{}, at == e.size
+}
+
 // valid says whether there are as many nodes as the size asks for.
 func (e *edge) valid() bool { return len(e.nodes) == bits.OnesCount64(e.size) && e.size <= maxSeq }
 

@@ -66,11 +66,13 @@ const (
 	KindTimestamp     = "timestamp"          // a time stamp of other entries, or of no known authority
 	KindQuorum        = "missing-quorum"     // too few witnesses cosigned
 	KindPendingNotice = "pending"            // completeness: a checkpoint that is not witnessed yet
+	KindPruned        = "pruned"             // a note about removed entries that the log of holds and erasures does not back
+	KindLeft          = "unfinished-prune"   // completeness: objects of removed entries that are still there
 )
 
 // causes orders the kinds at one place: what causes others comes first.
 var causes = []string{
-	KindClaim, KindKey, KindSegment, KindMissing, KindOverlap, KindEntry, KindChain, KindNoContent, KindContent, KindCheckpoint,
+	KindClaim, KindKey, KindPruned, KindSegment, KindMissing, KindOverlap, KindEntry, KindChain, KindNoContent, KindContent, KindCheckpoint,
 	KindNoCheckpoint, KindRewritten, KindWAL, KindTruncated, KindState, KindWitness, KindNotWitnessed, KindTimestamp, KindQuorum, KindNoStream, KindForeign, KindOverwritten,
 }
 
@@ -104,10 +106,13 @@ type StreamReport struct {
 	VerifierKey string    `json:"verifier_key,omitempty"`
 	Instance    string    `json:"instance,omitempty"`
 	Created     time.Time `json:"created,omitzero"`
-	Entries     uint64    `json:"entries"`   // with the write-ahead files
-	Sealed      uint64    `json:"sealed"`    // in segments
-	Covered     uint64    `json:"covered"`   // under a valid checkpoint, or the head that the next claim names
-	Witnessed   uint64    `json:"witnessed"` // under a checkpoint that a witness holds
+	// Pruned is how many entries were removed at the end of their retention. The
+	// counts below have them.
+	Pruned    uint64 `json:"pruned,omitzero"`
+	Entries   uint64 `json:"entries"`   // with the write-ahead files
+	Sealed    uint64 `json:"sealed"`    // in segments
+	Covered   uint64 `json:"covered"`   // under a valid checkpoint, or the head that the next claim names
+	Witnessed uint64 `json:"witnessed"` // under a checkpoint that a witness holds
 	// Cosigned is how many are under a checkpoint with the policy's quorum of
 	// cosignatures, and CosignedAt when the last of them was made.
 	Cosigned   uint64    `json:"cosigned"`
@@ -163,6 +168,8 @@ type VerifyOptions struct {
 	// WitnessNotes are cosigned checkpoints from elsewhere, such as a witness's own
 	// log, of any stream and in any order within one that its sizes allow.
 	WitnessNotes []WitnessNotes
+	// Removals are the prefixes that may have been removed.
+	Removals []Removal
 	// ContentEvery reads the content of every nth container; 0 is 1, all;
 	// negative: none. Indexes of containers are always checked.
 	ContentEvery int
@@ -243,6 +250,7 @@ type streamCheck struct {
 	trusted bool
 	newest  uint64   // greatest size in a checkpoint's name at the start
 	classes []string // of its containers
+	notes   []uint64 // sizes of its pruned notes, ascending
 	stamps  []stored
 	// stampCount is kept when they are taken.
 	stampCount int
@@ -255,6 +263,8 @@ type streamCheck struct {
 	treeOK     bool // tree is that of all entries so far
 	good       uint64
 	rootBad    bool
+	leftovers  int    // objects of removed entries
+	leftover   string // the first of them
 	lastKey    string
 	lastHour   time.Time
 }
@@ -460,6 +470,11 @@ func (v *verifier) scan(ctx context.Context) error {
 			}
 		case "wit":
 			_, ok = parseCosignedKey(rest)
+		case "pruned":
+			var size uint64
+			if size, ok = parsePrunedKey(rest); ok {
+				s.notes = append(s.notes, size)
+			}
 		case "tsr":
 			var size uint64
 			if size, ok = parseStampKey(rest); ok {
@@ -503,7 +518,7 @@ func splitKey(key string) (origin, kind, rest string, ok bool) {
 	}
 	parts := strings.Split(key, "/")
 	for i, p := range parts {
-		if p == "seg" || p == "cnt" || p == "cp" || p == "wit" || p == "tsr" {
+		if p == "seg" || p == "cnt" || p == "cp" || p == "wit" || p == "tsr" || p == "pruned" {
 			origin = strings.Join(parts[:i], "/")
 			_, _, err := splitOrigin(origin)
 			return origin, p, strings.Join(parts[i+1:], "/"), err == nil
@@ -569,12 +584,16 @@ type segResult struct {
 	leaves []Hash
 	refs   []containerRef
 	hour   time.Time
+	left   bool     // of removed entries
 	lines  [][]byte // raw frames with a leading byte, only for OnEntry
 }
 
 // checkSegment reads one segment, in a worker.
 func (v *verifier) checkSegment(ctx context.Context, s *streamCheck, n segName) (res segResult) {
 	res = segResult{name: n, hour: n.hour}
+	if res.left = n.end() <= s.Pruned; res.left {
+		return res
+	}
 	first := at(n.first)
 	fail := func(kind string, seq *uint64, format string, args ...any) segResult {
 		v.problem(kind, n.key, s.Origin, seq, format, args...)
@@ -803,11 +822,15 @@ func (v *verifier) checkCheckpoint(ctx context.Context, s *streamCheck, key stri
 func (v *verifier) checkStream(ctx context.Context, s *streamCheck, witnesses []*witnessFile) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := v.begin(ctx, s); err != nil {
+		return err
+	}
 	marks, err := v.newMarks(ctx, s, witnesses)
 	if err != nil {
 		return err
 	}
 	defer marks.stop()
+	v.checkBegin(s, marks)
 	classes := newClassCursors(ctx, v, s)
 	defer classes.stop()
 	for try := 0; ; try++ {
@@ -878,6 +901,10 @@ func (v *verifier) segments(ctx context.Context, s *streamCheck, marks *marks, c
 func (v *verifier) take(s *streamCheck, res segResult, marks *marks, classes *classCursors) error {
 	n := res.name
 	s.lastKey = n.key
+	if res.left {
+		s.left(n.key)
+		return nil
+	}
 	s.Segments++
 	next := s.tree.size
 	if n.hour.Before(s.lastHour) {
@@ -964,6 +991,9 @@ func (v *verifier) checkTail(s *streamCheck, m *marks) {
 		default:
 			v.note(KindPendingNotice, cosignedDir(s.Origin), s.Origin, at(m.cosigned), "entries from %d on are under no checkpoint that enough witnesses cosigned yet", m.cosigned)
 		}
+	}
+	if s.leftovers > 0 {
+		v.note(KindLeft, s.leftover, s.Origin, nil, "%d objects of the %d removed entries are still there: held, or the prune did not end", s.leftovers, s.Pruned)
 	}
 	if s.Entries > covered {
 		v.note(KindUncovered, "", s.Origin, at(covered), "%d entries are under no checkpoint yet", s.Entries-covered)
@@ -1106,8 +1136,12 @@ func (c *classCursors) expect(n segName, res segResult) {
 			if ok && first > n.first {
 				break
 			}
+			switch {
+			case !ok:
+			case first < c.s.Pruned:
+				c.s.left(l.cur.Key)
 			// A segment that can't be read may have named it.
-			if ok && l.cur.Key != mine && (res.ok || first != n.first) {
+			case l.cur.Key != mine && (res.ok || first != n.first):
 				c.foreign(l.cur.Key, first)
 			}
 			l.advance()
@@ -1128,6 +1162,8 @@ func (c *classCursors) finish() {
 			_, first, ok := parseCntKey(l.cur.Key[len(dir):])
 			switch {
 			case !ok:
+			case first < c.s.Pruned:
+				c.s.left(l.cur.Key)
 			case first < c.s.Sealed || c.s.hasFloor && first > c.s.Entries:
 				c.foreign(l.cur.Key, first)
 			default:

@@ -35,6 +35,10 @@ func (g generated) Streams() ([]string, error) { return []string{"bench"}, nil }
 
 func (g generated) Size(context.Context, string) (uint64, error) { return uint64(g.entries), nil }
 
+func (g generated) First(context.Context, string) (uint64, time.Time, error) {
+	return 0, time.Time{}, nil
+}
+
 func (g generated) Entries(_ context.Context, _ string, from uint64, fn func(uint64, []byte) error) error {
 	records, st := indextest.NewGenerator(1, g.users, benchStart, g.step), indextest.NewStream("bench")
 	st.Forget = true
@@ -121,6 +125,10 @@ type held struct{ lines [][]byte }
 func (h *held) Streams() ([]string, error) { return []string{"bench"}, nil }
 
 func (h *held) Size(context.Context, string) (uint64, error) { return uint64(len(h.lines)), nil }
+
+func (h *held) First(context.Context, string) (uint64, time.Time, error) {
+	return 0, time.Time{}, nil
+}
 
 func (h *held) Entries(_ context.Context, _ string, from uint64, fn func(uint64, []byte) error) error {
 	for i, l := range h.lines[from:] {

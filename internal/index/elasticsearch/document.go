@@ -212,6 +212,8 @@ type source struct {
 	Event  string `json:"event_id"`
 	Head   string `json:"head"`
 	Reason string `json:"reason"`
+	Log    string `json:"_log"` // place of the entry merged last
+	Seq    uint64 `json:"_seq"`
 	Index  struct {
 		Entries []struct {
 			Stream string `json:"stream"`

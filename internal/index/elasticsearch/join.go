@@ -159,7 +159,9 @@ func readable(copies []found) []found {
 type joins struct {
 	s      *Store
 	stream string
-	from   uint64 // the batch's first entry
+	// purpose keeps what another process does with the stream apart from its batches.
+	purpose string
+	from    uint64 // the batch's first entry
 
 	mu      sync.Mutex
 	noted   []string
@@ -175,7 +177,7 @@ type joinsNote struct {
 }
 
 func (j *joins) id() string {
-	sum := sha256.Sum256([]byte(j.stream))
+	sum := sha256.Sum256([]byte(j.stream + j.purpose))
 	return "joins-" + hex.EncodeToString(sum[:])
 }
 

@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -147,11 +148,11 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 		if stuck++; stuck > maxRounds+1 {
 			return errBusy
 		}
-		moved, err := s.dropFrom(ctx, j, a.Hits.Hits)
+		conflicts, err := s.dropFrom(ctx, j, a.Hits.Hits, func(e place) bool { return e.Stream == name })
 		if err != nil {
 			return err
 		}
-		if moved {
+		if conflicts < len(a.Hits.Hits) {
 			stuck = 0
 		}
 	}
@@ -162,9 +163,121 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 	return err
 }
 
-// dropFrom removes the entries of a stream from documents. It says whether any
-// could be changed.
-func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit) (bool, error) {
+// place is that of an entry.
+type place = index.Place
+
+// Forget implements index.Store.
+func (s *Store) Forget(ctx context.Context, name string, before uint64, hour time.Time) error {
+	if err := s.forget(ctx, name, before, hour); err != nil {
+		return fmt.Errorf("removing entries of %s from the index: %w", name, err)
+	}
+	return nil
+}
+
+// writingTime is how long after the hour of a segment its last entry may have
+// been written, and how far a record's time may be after its writing.
+const writingTime = 25 * time.Hour
+
+func (s *Store) forget(ctx context.Context, name string, before uint64, hour time.Time) error {
+	st, err := s.readState(ctx)
+	if err != nil || before == 0 || st.Streams[name] == nil || st.Streams[name].Dropping {
+		return err
+	}
+	j := &joins{s: s, stream: name, from: dropped, purpose: " forget"}
+	if err := j.load(ctx); err != nil {
+		return err
+	}
+	if err := j.run(ctx); err != nil {
+		return err
+	}
+	gone := func(e place) bool { return e.Stream == name && e.Seq < before }
+	// The entries of a document are not searched by: documents of the time are
+	// looked at, and those whose last entry was removed, of whatever time.
+	query := map[string]any{"bool": map[string]any{
+		"filter": map[string]any{"term": map[string]any{"index.streams": name}},
+		"should": []any{
+			map[string]any{"range": map[string]any{"index.time": map[string]any{"lte": index.UnixNano(hour.Add(writingTime))}}},
+			map[string]any{"bool": map[string]any{"filter": []any{
+				map[string]any{"term": map[string]any{"_log": name}}, map[string]any{"range": map[string]any{"_seq": map[string]any{"lt": before}}},
+			}}},
+		},
+		"minimum_should_match": 1,
+	}}
+	for _, where := range []string{s.names.days(), s.names.parked(), s.names.dead()} {
+		if err := s.forgetIn(ctx, j, where, query, gone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetIn goes through the documents of some indices, page by page, and removes
+// entries of them.
+func (s *Store) forgetIn(ctx context.Context, j *joins, where string, query any, gone func(place) bool) error {
+	if err := s.refresh(ctx, []string{where}); err != nil {
+		return err
+	}
+	var after []json.RawMessage
+	kept := 0 // of the dead, which have no order: a few at most
+	for stuck := 0; ; {
+		body := map[string]any{"size": chunk, "track_total_hits": false, "seq_no_primary_term": true, "query": query}
+		if where == s.names.dead() {
+			body["from"] = kept
+		} else {
+			body["sort"] = []any{
+				map[string]any{"index.time": map[string]any{"order": "asc", "missing": "_first"}},
+				map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}},
+			}
+			if after != nil {
+				body["search_after"] = after
+			}
+		}
+		a, err := s.search(ctx, []string{where}, body)
+		if err != nil {
+			return fmt.Errorf("looking for its documents: %w", err)
+		}
+		if len(a.Hits.Hits) == 0 {
+			return nil
+		}
+		var hits []hit
+		for _, h := range a.Hits.Hits {
+			src, err := readSource(h.Source)
+			has := err == nil && len(src.Index.Entries) == 0 && gone(place{Stream: src.Log, Seq: src.Seq})
+			for i := range src.Index.Entries {
+				e := &src.Index.Entries[i]
+				has = has || gone(place{Stream: e.Stream, Seq: e.Seq})
+			}
+			if has {
+				hits = append(hits, h)
+			}
+		}
+		if len(hits) > 0 {
+			conflicts, err := s.dropFrom(ctx, j, hits, gone)
+			if err != nil {
+				return err
+			}
+			if conflicts > 0 {
+				if stuck++; stuck > maxRounds {
+					return errBusy
+				}
+				continue
+			}
+		}
+		stuck = 0
+		kept += len(a.Hits.Hits) - len(hits)
+		after = a.Hits.Hits[len(a.Hits.Hits)-1].Sort
+		if kept+chunk > maxWindow && where == s.names.dead() {
+			return nil // the server gives no more; the rest is seen when these are mended
+		}
+	}
+}
+
+// maxWindow is how many documents the server counts off before a page.
+const maxWindow = 10_000
+
+// dropFrom removes entries from documents. It returns how many of these were
+// changed by others meanwhile.
+func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(place) bool) (conflicts int, err error) {
 	c := &changes{}
 	var responses []string
 	for _, h := range hits {
@@ -179,7 +292,7 @@ func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit) (bool, error
 		cp.doc = doc
 		responses = append(responses, doc.response())
 		left := slices.DeleteFunc(slices.Clone(doc.entries), func(e index.Parsed) bool {
-			return e.Stream == j.stream || e.Record.EventID != doc.event
+			return gone(place{Stream: e.Stream, Seq: e.Seq}) || e.Record.EventID != doc.event
 		})
 		if len(left) == 0 {
 			c.removals = append(c.removals, &item{index: h.Index, id: h.ID, at: &at})
@@ -194,14 +307,13 @@ func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit) (bool, error
 		c.settle(s.names, d, []found{cp})
 	}
 	if err := j.note(ctx, responses...); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := s.carryOut(ctx, c); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := s.refresh(ctx, c.indices()); err != nil {
-		return false, err
+		return 0, err
 	}
-	conflicts := c.conflicted()
-	return len(conflicts) < len(hits), j.run(ctx)
+	return len(c.conflicted()), j.run(ctx)
 }

@@ -112,6 +112,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"times", testTimes},
 		{"days apart", testDaysApart},
 		{"drop stream", testDropStream},
+		{"forget", testForget},
 		{"prune", testPrune},
 		{"erase", testErase},
 		{"erase before and after", testEraseOrder},
@@ -591,6 +592,85 @@ func testDropStream(t *testing.T, open func() index.Store) {
 	whole := open()
 	build(whole, "a", "b", "c")
 	require.Equal(t, Dump(t, whole), Dump(t, s))
+}
+
+// What is left when the ledger's first entries are removed is what an index has
+// that is made of the others.
+func testForget(t *testing.T, open func() index.Store) {
+	hour := Day.Add(2 * time.Hour)
+	build := func() *Ledger {
+		l := NewLedger()
+		for i := range 8 {
+			// Calls that begin before an entry is removed and end after, and such in two streams.
+			l.Append("a", Record(i, initiated))
+			if i >= 3 {
+				l.Append("a", Record(i-3, func(r *audit.Record) { r.PolicyFlags = []string{"ended"} }))
+			}
+			if i%3 == 0 {
+				l.Append("b", Record(i, response(""), func(r *audit.Record) { r.PolicyFlags = []string{"from.b"} }))
+				l.Append("b", Record(100+i, response(fmt.Sprintf("msg_%d", i))))
+			}
+		}
+		// Told of a record that is later than its writing.
+		l.Append("a", Record(50, func(r *audit.Record) { r.Timestamp = Day.AddDate(0, 2, 0) }))
+		return l
+	}
+	for _, cut := range []uint64{0, 5, 13} {
+		l := build()
+		s, without := open(), open()
+		Apply(t, s, l)
+		require.NoError(t, s.Forget(t.Context(), "no such stream", 5, hour))
+		before := Dump(t, s)
+		l.Remove("a", cut)
+		require.NoError(t, s.Forget(t.Context(), "a", cut, hour))
+		Apply(t, without, l)
+		require.Equal(t, Dump(t, without), Dump(t, s), "cut at %d", cut)
+		require.NoError(t, s.Forget(t.Context(), "a", cut, hour))
+		require.Equal(t, Dump(t, without), Dump(t, s), "again at %d", cut)
+		if cut == 0 {
+			require.Equal(t, before, Dump(t, s))
+		}
+		// The cursor goes on, also where the entry before is not there any more.
+		l.Append("a", Record(60))
+		Apply(t, s, l)
+		Apply(t, without, l)
+		require.Equal(t, Dump(t, without), Dump(t, s))
+		lag, err := index.Lag(t.Context(), l, s)
+		require.NoError(t, err)
+		require.Zero(t, lag)
+	}
+	// A stream alone has no twins.
+	one, l := open(), NewLedger()
+	for i := range 5 {
+		l.Append("a", Record(i, initiated))
+		l.Append("a", Record(i))
+	}
+	Apply(t, one, l)
+	require.NoError(t, one.Forget(t.Context(), "a", 3, hour))
+	require.Equal(t, []int{4, 3, 2, 1}, IDs(t, one, index.Query{}))
+
+	// The follower does it by itself, and passes over what went before it was taken.
+	l = build()
+	s, late, without := open(), open(), open()
+	Apply(t, s, l)
+	l.Remove("a", 14)
+	l.Append("a", Record(61))
+	for _, s := range []index.Store{s, without, late} {
+		Apply(t, s, l)
+	}
+	require.Equal(t, Dump(t, without), Dump(t, s))
+	for i := range 3 {
+		l.Append("a", Record(70+i))
+	}
+	l.Remove("a", 17)
+	for _, s := range []index.Store{s, without, late} {
+		Apply(t, s, l)
+	}
+	fresh := open()
+	Apply(t, fresh, l)
+	for _, s := range []index.Store{s, without, late} {
+		require.Equal(t, Dump(t, fresh), Dump(t, s))
+	}
 }
 
 func testPrune(t *testing.T, open func() index.Store) {

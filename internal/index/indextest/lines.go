@@ -65,6 +65,20 @@ func (l *Ledger) Cut(stream string, n int) {
 	}
 }
 
+// Remove removes the entries before n, as at the end of their retention.
+func (l *Ledger) Remove(stream string, n uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.streams[stream].first = n
+}
+
+// First implements index.Ledger.
+func (l *Ledger) First(_ context.Context, stream string) (uint64, time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.streams[stream].first, Day.AddDate(1, 0, 0), l.err
+}
+
 // Replace puts other bytes in the place of an entry, without mending the chain.
 func (l *Ledger) Replace(stream string, seq int, line []byte) {
 	l.mu.Lock()
@@ -98,6 +112,7 @@ func (l *Ledger) Size(_ context.Context, stream string) (uint64, error) {
 func (l *Ledger) Entries(ctx context.Context, stream string, from uint64, fn func(uint64, []byte) error) error {
 	l.mu.Lock()
 	lines, err := l.streams[stream].lines, l.err
+	from = max(from, l.streams[stream].first)
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -120,6 +135,7 @@ func (l *Ledger) Entries(ctx context.Context, stream string, from uint64, fn fun
 type Stream struct {
 	name      string
 	seq       uint64
+	first     uint64 // entry that was not removed
 	prev      [32]byte
 	revisions map[uuid.UUID]int64
 	lines     []index.Line

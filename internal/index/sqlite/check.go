@@ -88,6 +88,14 @@ func (c *Checker) load(ctx context.Context) error {
 	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), ?) FROM horizon", noHorizon).Scan(&c.horizon)
 }
 
+// Begin says where a stream of the ledger begins. What the database has of
+// entries before is not taken out of it yet, and no finding.
+func (c *Checker) Begin(stream string, first uint64) {
+	if s, ok := c.streams[stream]; ok {
+		s.seen = max(s.seen, first)
+	}
+}
+
 // Entry compares an entry of the ledger with the database's. It is called with
 // all entries, in order within a stream, from one goroutine. Entries behind the
 // store's cursor have not been taken yet, and are no finding.

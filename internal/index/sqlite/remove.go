@@ -123,7 +123,7 @@ func (s *Store) dropSome(ctx context.Context, name string) (done bool, err error
 			}
 			st.dropping = true
 		}
-		n, err := s.dropChunk(ctx, st.id)
+		n, err := s.dropChunk(ctx, st.id, maxSeq)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -137,10 +137,26 @@ func (s *Store) dropSome(ctx context.Context, name string) (done bool, err error
 	return done, err
 }
 
-// dropChunk removes some entries of a stream with the records they tell of,
-// and puts back what other streams tell of those records.
-func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
-	first, last := entryID(stream, 0), entryID(stream, maxSeq)
+// Forget implements index.Store.
+func (s *Store) Forget(ctx context.Context, name string, before uint64, _ time.Time) error {
+	for n := 1; n > 0 && before > 0; {
+		if err := s.transaction(ctx, func(ctx context.Context) (err error) {
+			n = 0
+			if st, ok := s.streams[name]; ok && !st.dropping {
+				n, err = s.dropChunk(ctx, st.id, min(before-1, maxSeq))
+			}
+			return err
+		}); err != nil {
+			return fmt.Errorf("removing entries of %s from the index: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// dropChunk removes some entries of a stream up to one, with the records they
+// tell of, and puts back what other entries tell of those records.
+func (s *Store) dropChunk(ctx context.Context, stream int64, through uint64) (int, error) {
+	first, last := entryID(stream, 0), entryID(stream, through)
 	rows, err := s.conn.QueryContext(ctx, "SELECT id, record FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", first, last, chunk)
 	if err != nil {
 		return 0, err
@@ -196,8 +212,8 @@ func (s *Store) dropChunk(ctx context.Context, stream int64) (int, error) {
 		}
 		responses = append(responses, rec.ResponseID)
 	}
-	if err := s.flush(ctx, w); err != nil {
-		return 0, err
+	if err := s.flush(ctx, w); err != nil || len(s.streams) == 1 {
+		return n, err
 	}
 	return n, s.joinTwins(ctx, responses)
 }

@@ -450,16 +450,16 @@ func (p *dayPages) search(ctx context.Context, query map[string]any, sort []any,
 func (p *dayPages) list(hits []hit, a *aside) []listed {
 	out := make([]listed, len(hits))
 	for i, h := range hits {
-		l := listed{day: p.day, hit: h}
 		at := h.Sort[0]
 		if a != nil {
 			at = a.time
 		}
-		var doc struct {
-			Event uuid.UUID `json:"event_id"`
+		l := listed{day: p.day, hit: h}
+		if pl, err := h.place(at); err == nil {
+			l.time, l.event = pl.position.Time.UnixNano(), pl.position.Event
+		} else {
+			l.foreign = true
 		}
-		l.foreign = json.Unmarshal(at, &l.time) != nil || json.Unmarshal(h.Source, &doc) != nil || doc.Event == uuid.Nil
-		l.event = doc.Event
 		out[i] = l
 	}
 	slices.SortStableFunc(out, func(a, b listed) int { return a.compare(&b) })

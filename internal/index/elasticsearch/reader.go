@@ -119,11 +119,7 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 	var page index.Page
 	if len(hits) > q.Limit {
 		hits = hits[:q.Limit]
-		last, err := hits[q.Limit-1].position()
-		if err != nil {
-			return index.Page{}, fmt.Errorf("searching the index: %w", err)
-		}
-		page.Next = last.String()
+		page.Next = hits[q.Limit-1].position.String()
 	}
 	page.Records = make([]audit.Record, 0, len(hits))
 	for _, h := range hits {
@@ -136,53 +132,83 @@ func (r *Reader) Search(ctx context.Context, q index.Query) (index.Page, error) 
 	return page, nil
 }
 
-// position reads the values a hit was sorted by.
-func (h *hit) position() (index.Position, error) {
+// placed is a document with its place in the order of an answer.
+type placed struct {
+	hit
+	position index.Position
+}
+
+// place reads the place of a document with a time.
+func (h *hit) place(at json.RawMessage) (placed, error) {
 	var ns int64
-	var id string
-	if len(h.Sort) != 2 || json.Unmarshal(h.Sort[0], &ns) != nil || json.Unmarshal(h.Sort[1], &id) != nil {
-		return index.Position{}, fmt.Errorf("%w: document %s has no place in the order", index.ErrCorrupt, h.ID)
+	if json.Unmarshal(at, &ns) != nil {
+		return placed{}, fmt.Errorf("%w: document %s has no time", index.ErrCorrupt, h.ID)
 	}
-	event, err := uuid.Parse(id)
-	if err != nil {
-		return index.Position{}, fmt.Errorf("%w: document %s has no event_id", index.ErrCorrupt, h.ID)
+	var doc struct {
+		Event uuid.UUID `json:"event_id"`
 	}
-	return index.Position{Time: time.Unix(0, ns).UTC(), Event: event}, nil
+	if json.Unmarshal(h.Source, &doc) != nil || doc.Event == uuid.Nil {
+		return placed{}, fmt.Errorf("%w: document %s has no event_id", index.ErrCorrupt, h.ID)
+	}
+	return placed{*h, index.Position{Time: time.Unix(0, ns).UTC(), Event: doc.Event}}, nil
+}
+
+func placeEach(hits []hit, at json.RawMessage) ([]placed, error) {
+	out := make([]placed, len(hits))
+	for i := range hits {
+		t := at
+		if t == nil {
+			t = hits[i].Sort[0]
+		}
+		var err error
+		if out[i], err = hits[i].place(t); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // searchHits returns up to one hit more than the page takes.
-func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]hit, error) {
+//
+// The server orders by the time alone: for the order by event it would look up the
+// event of each document that it finds, which takes longer than all else. Where a
+// page ends among documents of one time, those are asked for by event.
+func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]placed, error) {
 	days, err := r.days(ctx, q.From, q.To)
 	if err != nil {
 		return nil, err
 	}
-	order, notBefore := "asc", "gte"
+	order, behind := "asc", "gt"
 	if q.Order == index.NewestFirst {
-		order, notBefore = "desc", "lte"
+		order, behind = "desc", "lt"
 		slices.Reverse(days)
 	}
 	filter := clauses(q)
-	body := map[string]any{
-		"track_total_hits": false,
-		"sort":             []any{map[string]any{"index.time": order}, map[string]any{"event_id": order}},
-		"_source":          map[string]any{"excludes": []string{"index"}},
-	}
+	var hits []placed
 	if q.After != "" {
 		pos, err := index.ParsePosition(q.After)
 		if err != nil {
 			return nil, err
 		}
-		last := json.Number(strconv.FormatInt(pos.Time.UnixNano(), 10))
-		body["search_after"] = []any{last, pos.Event.String()}
-		// Without it the server goes through all that comes before the page.
-		filter = append(filter, map[string]any{"range": map[string]any{"index.time": map[string]any{notBefore: last}}})
+		if hits, err = r.sameTime(ctx, q, nanoseconds(pos.Time), pos.Event.String(), q.Limit+1); err != nil {
+			return nil, err
+		}
+		// This takes the server to the page's first document.
+		filter = append(filter, map[string]any{"range": map[string]any{"index.time": map[string]any{behind: nanoseconds(pos.Time)}}})
 		day := dayOf(pos.Time)
 		days = slices.DeleteFunc(days, func(d time.Time) bool {
 			return order == "asc" && d.Before(day) || order == "desc" && d.After(day)
 		})
 	}
-	body["query"] = map[string]any{"bool": map[string]any{"filter": filter}}
-	var hits []hit
+	if len(hits) > q.Limit {
+		return hits, nil
+	}
+	body := map[string]any{
+		"track_total_hits": false,
+		"query":            map[string]any{"bool": map[string]any{"filter": filter}},
+		"sort":             []any{map[string]any{"index.time": order}},
+		"_source":          map[string]any{"excludes": []string{"index"}},
+	}
 	// The first days are most likely to fill a page; a span with both ends is
 	// asked for at once.
 	n := 8
@@ -200,11 +226,61 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]hit, error) 
 		if err != nil {
 			return nil, err
 		}
-		hits = append(hits, a.Hits.Hits...)
+		more, err := placeEach(a.Hits.Hits, nil)
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, more...)
 		days = days[n:]
 		n = min(2*n, maxIndicesPerRequest)
 	}
+	if len(hits) > q.Limit {
+		if last := hits[q.Limit].position.Time; hits[q.Limit-1].position.Time.Equal(last) {
+			first := slices.IndexFunc(hits, func(h placed) bool { return h.position.Time.Equal(last) })
+			same, err := r.sameTime(ctx, q, nanoseconds(last), "", q.Limit+1-first)
+			if err != nil {
+				return nil, err
+			}
+			hits = append(hits[:first], same...)
+		}
+	}
+	slices.SortStableFunc(hits, func(a, b placed) int {
+		c := cmp.Or(a.position.Time.Compare(b.position.Time), compareEvents(a.position.Event, b.position.Event))
+		if q.Order == index.NewestFirst {
+			return -c
+		}
+		return c
+	})
 	return hits, nil
+}
+
+func nanoseconds(t time.Time) json.Number { return json.Number(strconv.FormatInt(t.UnixNano(), 10)) }
+
+// sameTime returns the first hits of a time, in the order of their events, behind
+// one when it is given.
+func (r *Reader) sameTime(ctx context.Context, q *index.Query, t json.Number, after string, size int) ([]placed, error) {
+	order := "asc"
+	if q.Order == index.NewestFirst {
+		order = "desc"
+	}
+	body := map[string]any{
+		"track_total_hits": false, "size": size,
+		"query":   map[string]any{"bool": map[string]any{"filter": append(clauses(q), map[string]any{"term": map[string]any{"index.time": t}})}},
+		"sort":    []any{map[string]any{"event_id": order}},
+		"_source": map[string]any{"excludes": []string{"index"}},
+	}
+	if after != "" {
+		body["search_after"] = []string{after}
+	}
+	ns, err := t.Int64()
+	if err != nil {
+		return nil, fmt.Errorf("reading a time: %w", err)
+	}
+	a, err := r.search(ctx, []string{r.names.day(time.Unix(0, ns))}, body)
+	if err != nil {
+		return nil, err
+	}
+	return placeEach(a.Hits.Hits, json.RawMessage(t))
 }
 
 // Get implements index.Searcher.

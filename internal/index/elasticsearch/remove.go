@@ -193,8 +193,9 @@ func (s *Store) forget(ctx context.Context, name string, before uint64, hour tim
 	gone := func(e place) bool { return e.Stream == name && e.Seq < before }
 	// The entries of a document are not searched by: documents of the time are
 	// looked at, and those whose last entry was removed, of whatever time.
+	stream := map[string]any{"term": map[string]any{"index.streams": name}}
 	query := map[string]any{"bool": map[string]any{
-		"filter": map[string]any{"term": map[string]any{"index.streams": name}},
+		"filter": stream,
 		"should": []any{
 			map[string]any{"range": map[string]any{"index.time": map[string]any{"lte": index.UnixNano(hour.Add(writingTime))}}},
 			map[string]any{"bool": map[string]any{"filter": []any{
@@ -203,12 +204,13 @@ func (s *Store) forget(ctx context.Context, name string, before uint64, hour tim
 		},
 		"minimum_should_match": 1,
 	}}
-	for _, where := range []string{s.names.days(), s.names.parked(), s.names.dead()} {
+	for _, where := range []string{s.names.days(), s.names.parked()} {
 		if err := s.forgetIn(ctx, j, where, query, gone); err != nil {
 			return err
 		}
 	}
-	return nil
+	// The time of one that can't be read is that of its taking.
+	return s.forgetIn(ctx, j, s.names.dead(), stream, gone)
 }
 
 // forgetIn goes through the documents of some indices, page by page, and removes

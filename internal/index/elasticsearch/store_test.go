@@ -108,7 +108,7 @@ func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 				r.Source.Rank = 1 + rnd.IntN(3)
 			}
 			if rnd.IntN(8) == 0 { // or on quite another day
-				r.Timestamp = r.Timestamp.AddDate(0, 0, 10*(rnd.IntN(5)-2))
+				r.Timestamp = r.Timestamp.AddDate(0, 0, 10)
 				r.Source.Rank = 1 + rnd.IntN(3)
 			}
 			switch rnd.IntN(3) {

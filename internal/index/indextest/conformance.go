@@ -230,7 +230,7 @@ func testDaysApart(t *testing.T, open func() index.Store) {
 	}
 	times, ids := map[int]time.Time{}, []int{}
 	for _, far := range []time.Time{
-		Day.Add(36 * time.Hour), Day.AddDate(0, 0, 2), Day.AddDate(0, 0, -40), Day.AddDate(0, 0, 300), {},
+		Day.Add(36 * time.Hour), Day.AddDate(0, 0, -40), Day.AddDate(0, 0, 300), {},
 	} {
 		for _, better := range []string{"a", "b"} {
 			n := 1 + len(ids)/2
@@ -256,28 +256,26 @@ func testDaysApart(t *testing.T, open func() index.Store) {
 	times[300], ids = Day.AddDate(0, 0, -20), append(ids, 300)
 
 	var want []string
-	for _, order := range [][]string{{"a", "b", "c", "d"}, {"d", "c", "b", "a"}} {
-		for _, size := range []int{1, 100} {
-			s := open()
-			for _, name := range order {
-				for part := range slices.Chunk(lines[name], size) {
-					_, err := s.Apply(t.Context(), index.Batch{Stream: name, Lines: part})
-					require.NoError(t, err)
-				}
-			}
-			require.ElementsMatch(t, ids, IDs(t, s, index.Query{}), "%v by %d", order, size)
-			for id, ts := range times {
-				found, err := s.Get(t.Context(), EventID(id))
+	for order, size := range map[[4]string]int{{"a", "b", "c", "d"}: 3, {"d", "c", "b", "a"}: 100} {
+		s := open()
+		for _, name := range order {
+			for part := range slices.Chunk(lines[name], size) {
+				_, err := s.Apply(t.Context(), index.Batch{Stream: name, Lines: part})
 				require.NoError(t, err)
-				require.Equal(t, ts, found.Record.Timestamp, "event %d", id)
-				require.Contains(t, IDs(t, s, index.Query{From: ts, To: ts.Add(1)}), id)
 			}
-			got := Dump(t, s)
-			if want == nil {
-				want = got
-			}
-			require.Equal(t, want, got, "%v by %d", order, size)
 		}
+		require.ElementsMatch(t, ids, IDs(t, s, index.Query{}), "%v by %d", order, size)
+		for id, ts := range times {
+			found, err := s.Get(t.Context(), EventID(id))
+			require.NoError(t, err)
+			require.Equal(t, ts, found.Record.Timestamp, "event %d", id)
+			require.Contains(t, IDs(t, s, index.Query{From: ts, To: ts.Add(1)}), id)
+		}
+		got := Dump(t, s)
+		if want == nil {
+			want = got
+		}
+		require.Equal(t, want, got, "%v by %d", order, size)
 	}
 }
 

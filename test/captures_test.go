@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -298,35 +299,53 @@ func (c *collector) requireCaptures(captures []expectation) []record {
 		least += len(e.Records)
 	}
 	records := c.awaitSettled(least)
+	requireExpected(c.t, captures, records, c.compare)
+	return records
+}
 
+// requireExpected wants exactly the records that the captures expect; compare
+// gives what is wrong with one.
+func requireExpected(t *testing.T, captures []expectation, records []record, compare func(expectedRecord, record) []string) {
+	t.Helper()
+	for _, difference := range differences(t, captures, records, compare) {
+		t.Error(difference)
+	}
+}
+
+// differences are those between records and what the captures expect.
+func differences(t *testing.T, captures []expectation, records []record, compare func(expectedRecord, record) []string) []string {
+	t.Helper()
+	var out []string
+	differs := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	used := map[string]string{} // event id → capture
 	for _, e := range captures {
 		if e.RecordCount != nil {
-			require.Len(c.t, e.Records, *e.RecordCount, "%s: the expectation contradicts itself", e.Capture)
+			require.Len(t, e.Records, *e.RecordCount, "%s: the expectation contradicts itself", e.Capture)
 		}
 		for i, want := range e.Records {
 			got := find(records, want)
 			if got == nil {
-				c.t.Errorf("%s: no record for call %d (%+v)", e.Capture, i, want.Match)
+				differs("%s: no record for call %d (%+v)", e.Capture, i, want.Match)
 				continue
 			}
 			id := got.text("event_id")
 			if other := used[id]; other != "" {
-				c.t.Errorf("%s: call %d has the same record as a call of %s", e.Capture, i, other)
+				differs("%s: call %d has the same record as a call of %s", e.Capture, i, other)
 			}
 			used[id] = e.Capture
-			for _, difference := range c.compare(want, got) {
-				c.t.Errorf("%s: call %d: %s", e.Capture, i, difference)
+			for _, difference := range compare(want, got) {
+				differs("%s: call %d: %s", e.Capture, i, difference)
 			}
 		}
 	}
 	for _, r := range records {
 		if used[r.text("event_id")] == "" {
-			text, _ := json.Marshal(r)
-			c.t.Errorf("a record that no capture expects: %s", text)
+			text, err := json.Marshal(r)
+			require.NoError(t, err)
+			differs("a record that no capture expects: %s", text)
 		}
 	}
-	return records
+	return out
 }
 
 // awaitSettled waits until the index has everything the ledger has, and gives

@@ -17,6 +17,20 @@ import (
 // compare gives what is wrong with a record, content and all.
 func (c *collector) compare(want expectedRecord, got record) []string {
 	c.t.Helper()
+	wrong := compareFields(want, got)
+	if incomplete := compareCompleteness(want, got); len(incomplete) > 0 {
+		return append(wrong, incomplete...)
+	}
+	return append(wrong, c.compareContent(want, got)...)
+}
+
+// compareMetadata is compare without reading the content.
+func compareMetadata(want expectedRecord, got record) []string {
+	return append(compareFields(want, got), compareCompleteness(want, got)...)
+}
+
+// compareFields gives what is wrong with what a record says of a call.
+func compareFields(want expectedRecord, got record) []string {
 	var wrong []string
 	differs := func(key string, want, got any) {
 		wrong = append(wrong, fmt.Sprintf("%s is %v, wanted %v", key, got, want))
@@ -80,11 +94,12 @@ func (c *collector) compare(want expectedRecord, got record) []string {
 			differs("latency_ms", *want.LatencyMs, got["latency_ms"])
 		}
 	}
-	return append(wrong, c.compareContent(want, got)...)
+	return wrong
 }
 
-func (c *collector) compareContent(want expectedRecord, got record) []string {
-	c.t.Helper()
+// compareCompleteness gives what is wrong with how complete a record says that
+// its content is, and with its hashes.
+func compareCompleteness(want expectedRecord, got record) []string {
 	var wrong []string
 	completeness, _ := got["content"].(map[string]any)
 	for side, wanted := range map[string]string{"prompt": want.Content.Prompt, "response": want.Content.Response} {
@@ -102,12 +117,18 @@ func (c *collector) compareContent(want expectedRecord, got record) []string {
 			wrong = append(wrong, fmt.Sprintf("%s_hash is %v with content %s", side, hash, wanted))
 		}
 	}
-	if want.Content.Prompt == "uncorrelated" || len(wrong) > 0 {
-		return wrong
+	return wrong
+}
+
+func (c *collector) compareContent(want expectedRecord, got record) []string {
+	c.t.Helper()
+	if want.Content.Prompt == "uncorrelated" {
+		return nil
 	}
 	if want.Content.Prompt == "none" && want.Content.Response == "none" {
-		return wrong
+		return nil
 	}
+	var wrong []string
 	prompt, response := c.content(got.text("event_id"))
 	if difference := compareMessages(want.Content.Prompt, want.PromptMessages, prompt); difference != "" {
 		wrong = append(wrong, "prompt: "+difference)

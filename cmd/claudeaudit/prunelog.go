@@ -141,16 +141,16 @@ func (a *app) pruneLog(ctx context.Context, l *logPruner, o pruneOptions) error 
 	if err != nil {
 		return err
 	}
-	var verified map[string]ledger.StreamReport
+	limits := map[string]uint64{}
 	if o.yes {
-		if verified, err = a.verifiedBefore(ctx, o); err != nil {
+		if limits, err = a.verifiedBefore(ctx, o); err != nil {
 			return err
 		}
 	}
 	for _, stream := range streams {
-		limit := uint64(math.MaxUint64)
-		if o.yes && o.policy != "" {
-			limit = verified[stream].Cosigned
+		limit, limited := limits[stream]
+		if !limited {
+			limit = math.MaxUint64
 		}
 		s, err := l.plan(ctx, stream, limit)
 		if err != nil {
@@ -181,8 +181,9 @@ func (a *app) sayPlan(s *streamPrune) error {
 }
 
 // verifiedBefore verifies the ledger: what does not hold is not removed, since
-// it is what shows that.
-func (a *app) verifiedBefore(ctx context.Context, o pruneOptions) (_ map[string]ledger.StreamReport, err error) {
+// it is what shows that. It returns how much of the streams the policy's quorum
+// cosigned, if it has one.
+func (a *app) verifiedBefore(ctx context.Context, o pruneOptions) (_ map[string]uint64, err error) {
 	v := verifyOptions{policy: o.policy, contentless: true}
 	e, err := a.findEvidence(ctx, v)
 	defer func() { err = errors.Join(err, e.close()) }()
@@ -213,11 +214,13 @@ func (a *app) verifiedBefore(ctx context.Context, o pruneOptions) (_ map[string]
 	case rep.Integrity != ledger.Intact:
 		return nil, errors.New("the ledger could not be verified, nothing was removed: its public key is not in the keys' folder")
 	}
-	out := map[string]ledger.StreamReport{}
-	for _, s := range rep.Streams {
-		out[s.Origin] = s
+	limits := map[string]uint64{}
+	if opts.Policy != nil && opts.Policy.HasQuorum() {
+		for _, s := range rep.Streams {
+			limits[s.Origin] = s.Cosigned
+		}
 	}
-	return out, nil
+	return limits, nil
 }
 
 // removePrefix removes what a plan says, and what an earlier one left.

@@ -328,7 +328,21 @@ func TestPruneLogStops(t *testing.T) {
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stderr, "the ledger does not verify, nothing was removed")
 	before.put(t, store.Root())
-	got = p.pruneLog()
+	// Nor of one that a witness has to have cosigned and did not.
+	witnessKeys := filepath.Join(t.TempDir(), "witness")
+	must(t, "keygen", "--dir", witnessKeys, "--only", "witness", "--name", "witness.example.com")
+	policy := func(lines ...string) string {
+		path := filepath.Join(t.TempDir(), "policy")
+		require.NoError(t, os.WriteFile(path, []byte(strings.Join(append(lines, ""), "\n")), 0o600))
+		return path
+	}
+	wit, err := os.ReadFile(filepath.Join(witnessKeys, "witness.pub"))
+	require.NoError(t, err)
+	log := "log " + p.opts.VerifierKey
+	got = p.pruneLog("--policy", policy(log, "witness w "+strings.TrimSpace(string(wit)), "quorum w"))
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "missing-quorum")
+	got = p.pruneLog("--policy", policy(log, "quorum none"))
 	require.Zero(t, got.code, got.stderr)
 	require.Equal(t, uint64(2), p.verdict("--allow-missing-content").Streams[0].Pruned)
 }

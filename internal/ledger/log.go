@@ -287,7 +287,7 @@ type Log struct {
 	wake     chan struct{}
 	gathered chan struct{} // as many calls as are wanted have come
 	stop     chan struct{}
-	done chan struct{}
+	done     chan struct{}
 
 	seal    sealer
 	failing bool // of the sealer alone

@@ -71,13 +71,26 @@ var (
 	systemMember    = []byte(`"kind":"` + audit.KindSystem + `"`)
 )
 
-// Entry takes the next entry of a stream, in order. Only those that matter are parsed.
-func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
+// parse reads an entry that says when the writer ran. Others are not parsed, but for
+// those that look so.
+func parse(line []byte) (audit.Record, bool) {
 	if !bytes.Contains(line, operationMember) || !bytes.Contains(line, systemMember) {
-		return
+		return audit.Record{}, false
 	}
 	r, err := audit.ParseRecord(line)
-	if err != nil || r.Kind != audit.KindSystem {
+	return r, err == nil && r.Kind == audit.KindSystem && (r.Operation == OpStart || r.Operation == OpAlive || r.Operation == OpStop)
+}
+
+// Is says whether an entry is one that says when the writer ran.
+func Is(line []byte) bool {
+	_, ok := parse(line)
+	return ok
+}
+
+// Entry takes the next entry of a stream, in order.
+func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
+	r, ok := parse(line)
+	if !ok {
 		return
 	}
 	at := r.Timestamp
@@ -109,8 +122,6 @@ func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
 		}
 		g.between(ran, Silent, seq, at)
 		ran.Stopped = r.Operation == OpStop
-	default:
-		return
 	}
 	ran.Until = at
 }

@@ -43,8 +43,8 @@ const (
 	settleTime    = 50 * time.Millisecond
 	settleByEntry = time.Millisecond
 	maxSettleTime = 500 * time.Millisecond
-	minBackoff = 250 * time.Millisecond
-	maxBackoff = 30 * time.Second
+	minBackoff    = 250 * time.Millisecond
+	maxBackoff    = 30 * time.Second
 	// absences is in how many passes in a row the ledger must lack the entry
 	// that the index took last before it counts as another ledger.
 	absences   = 3

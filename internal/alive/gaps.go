@@ -56,7 +56,7 @@ type Ran struct {
 const maxGaps = 1000
 
 // Gaps finds the gaps that are longer than Longest, or than two intervals where
-// that is more. Streams that have no entry of a start are not judged: they never said that they would tell.
+// that is more. Streams that have no such entry are not judged: they never said that they would tell.
 type Gaps struct {
 	Longest time.Duration
 	Found   []Gap
@@ -95,33 +95,27 @@ func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
 	}
 	at := r.Timestamp
 	ran := g.streams[stream]
-	switch r.Operation {
-	case OpStart:
-		if ran == nil {
-			ran = &Ran{Stream: stream, From: at, Until: at}
-			if g.streams == nil {
-				g.streams = map[string]*Ran{}
-			}
-			g.streams[stream] = ran
+	if ran == nil { // its start may have been removed at the end of its retention
+		ran = &Ran{Stream: stream, From: at, Until: at}
+		if g.streams == nil {
+			g.streams = map[string]*Ran{}
 		}
-		kind := Killed
-		if ran.Stopped {
-			kind = Stopped
+		g.streams[stream] = ran
+	}
+	kind := Silent
+	switch {
+	case r.Operation == OpStart && ran.Stopped:
+		kind = Stopped
+	case r.Operation == OpStart:
+		kind = Killed
+	}
+	g.between(ran, kind, seq, at)
+	ran.Stopped = r.Operation == OpStop
+	for _, d := range r.Details {
+		if d.Name == detailInterval {
+			// What can't be read counts as none: then Longest alone holds.
+			ran.Interval, _ = time.ParseDuration(d.Value)
 		}
-		g.between(ran, kind, seq, at)
-		ran.Stopped = false
-		for _, d := range r.Details {
-			if d.Name == detailInterval {
-				// What can't be read counts as none: then Longest alone holds.
-				ran.Interval, _ = time.ParseDuration(d.Value)
-			}
-		}
-	case OpAlive, OpStop:
-		if ran == nil {
-			return
-		}
-		g.between(ran, Silent, seq, at)
-		ran.Stopped = r.Operation == OpStop
 	}
 	ran.Until = at
 }

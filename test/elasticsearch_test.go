@@ -95,7 +95,7 @@ func (c *elastic) requireIndexHolds() {
 func TestElasticsearchAnswersAsSQLite(t *testing.T) {
 	server := estest.Shared(t)
 	prefix := server.Prefix(t)
-	c := newElastic(t, "elasticsearch.yaml", server.URL, prefix, nil)
+	c := newElastic(t, "elasticsearch.yaml", server.URL, prefix, silent)
 	c.start()
 	captures := expectations(t)
 	sendCaptures(t, c.client(), captures, 1)
@@ -227,7 +227,7 @@ func TestElasticsearchKilled(t *testing.T) {
 	prefix := server.Prefix(t)
 	proxy := estest.NewProxy(t, server)
 	proxy.Share.Store(5)
-	c := newElastic(t, "elasticsearch.yaml", proxy.URL, prefix, nil)
+	c := newElastic(t, "elasticsearch.yaml", proxy.URL, prefix, silent)
 	c.start()
 	client := c.client()
 	n := elasticRecords(t)

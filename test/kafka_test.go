@@ -364,6 +364,7 @@ func newCentral(t *testing.T, name, url, prefix string, store *buckettest.Server
 		at["url"] = at["url"].(string) + "/" + name
 	}
 	ledger["segment"] = map[string]any{"max_age": "2s"}
+	ledger["alive_interval"] = 0 // the test counts entries while it runs
 	quick := map[string]any{"session_timeout": "6s", "heartbeat_interval": "1s"}
 	settings["receivers"] = map[string]any{"kafka/spans": quick, "kafka/logs": quick}
 	c := &central{newElastic(t, "central.yaml", url, prefix, settings), name}

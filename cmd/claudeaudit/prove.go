@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
-	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
@@ -129,7 +128,7 @@ func findInIndex(ctx context.Context, p places, l *ledger.Reader, event uuid.UUI
 		return nil, false
 	}
 	defer func() { _ = r.Close() }() // only read
-	if lag, err := index.Lag(ctx, l, r); err != nil || lag > 0 {
+	if lag, err := behind(ctx, l, r); err != nil || lag > 0 {
 		return nil, false
 	}
 	record, err := r.Get(ctx, event)

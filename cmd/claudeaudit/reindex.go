@@ -86,7 +86,7 @@ func (a *app) holds(ctx context.Context, p places, l *ledger.Reader) (_ bool, er
 		return false, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	lag, err := index.Lag(ctx, l, r)
+	lag, err := behind(ctx, l, r)
 	if err != nil || lag > 0 {
 		return false, err
 	}

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/claudeaudit/claudeaudit/internal/alive"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 )
@@ -121,8 +123,44 @@ func lagOf(ctx context.Context, p places, r index.Searcher) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	lag, err := index.Lag(ctx, l, r)
+	lag, err := behind(ctx, l, r)
 	return lag, errors.Join(err, l.Close())
+}
+
+// maxLooked bounds the entries that behind looks at.
+const maxLooked = 16
+
+// behind is how many entries of the ledger the index lacks. Where it is a few, what the ledger
+// says of itself is not counted: that it was stopped it says when the index was stopped before.
+func behind(ctx context.Context, l index.Ledger, r index.Searcher) (uint64, error) {
+	lag, err := index.Lag(ctx, l, r)
+	if err != nil || lag == 0 || lag > maxLooked {
+		return lag, err
+	}
+	cursors, err := r.Cursors(ctx)
+	if err != nil {
+		return 0, err
+	}
+	streams, err := l.Streams()
+	if err != nil {
+		return 0, err
+	}
+	lag = 0
+	for _, stream := range streams {
+		var next uint64
+		if i := slices.IndexFunc(cursors, func(c index.Cursor) bool { return c.Stream == stream }); i >= 0 {
+			next = cursors[i].Next
+		}
+		if err := l.Entries(ctx, stream, next, func(_ uint64, line []byte) error {
+			if !alive.Is(line) {
+				lag++
+			}
+			return nil
+		}); err != nil {
+			return 0, err
+		}
+	}
+	return lag, nil
 }
 
 func (a *app) search(ctx context.Context, q index.Query, limit int, format string) (err error) {

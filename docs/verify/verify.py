@@ -276,8 +276,6 @@ class Gaps:
         at = parse_time(record["timestamp"])
         state = self.streams.get(stream)
         if state is None:
-            if operation != "ledger.start":
-                return
             state = self.streams[stream] = {"until": at, "interval": 0, "stopped": False}
         kind = "silent" if operation != "ledger.start" else "stopped" if state["stopped"] else "killed"
         longest = max(self.longest, 2 * min(state["interval"], 3600 * 10**9))
@@ -285,8 +283,8 @@ class Gaps:
             kind = "back"
         if abs(at - state["until"]) > longest:
             self.found.append({"kind": kind, "stream": stream, "seq": seq})
-        if operation == "ledger.start":
-            state["interval"] = parse_duration(record.get("details", {}).get("interval", ""))
+        if "interval" in record.get("details", {}):
+            state["interval"] = parse_duration(record["details"]["interval"])
         state["until"], state["stopped"] = at, operation == "ledger.stop"
 
 

@@ -125,7 +125,7 @@ func (w *Writer) counts() map[string]string {
 	w.last = now
 	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	return map[string]string{
-		"appended": number(now.Entries - before.Entries), "duplicates": number(now.Duplicates - before.Duplicates), "refused": number(now.Refused - before.Refused),
+		detailInterval: w.interval.String(), "appended": number(now.Entries - before.Entries), "duplicates": number(now.Duplicates - before.Duplicates), "refused": number(now.Refused - before.Refused),
 		"spool_bytes": strconv.FormatInt(now.SpoolBytes, 10),
 	}
 }

@@ -45,6 +45,7 @@ func TestGaps(t *testing.T) {
 		{"the clock went back", []entry{{OpStart, 60 * m}, {OpAlive, m}, {OpAlive, 2 * m}}, []string{Back}, 1},
 		{"calls' times don't count", []entry{{OpStart, 0}, {"chat", 300 * m}, {OpAlive, m}}, nil, 0},
 		{"calls are no sign of life", []entry{{OpStart, 0}, {"chat", 5 * m}, {"chat", 10 * m}, {OpAlive, 15 * m}}, []string{Silent}, 1},
+		{"the start was removed at the end of its retention", []entry{{OpAlive, 0}, {OpAlive, m}, {OpAlive, 60 * m}}, []string{Silent}, 1},
 		{"a log that never said that it would tell", []entry{{"hold.add", 0}, {"prune", 6000 * m}}, nil, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -56,7 +56,7 @@ type Ran struct {
 const maxGaps = 1000
 
 // Gaps finds the gaps that are longer than Longest, or than two intervals where
-// that is more. Streams that have no entry of a start are not judged: they never said that they would tell.
+// that is more. Streams that have no such entry are not judged: they never said that they would tell.
 type Gaps struct {
 	Longest time.Duration
 	Found   []Gap
@@ -71,46 +71,51 @@ var (
 	systemMember    = []byte(`"kind":"` + audit.KindSystem + `"`)
 )
 
-// Entry takes the next entry of a stream, in order. Only those that matter are parsed.
-func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
+// parse reads an entry that says when the writer ran. Others are not parsed, but for
+// those that look so.
+func parse(line []byte) (audit.Record, bool) {
 	if !bytes.Contains(line, operationMember) || !bytes.Contains(line, systemMember) {
-		return
+		return audit.Record{}, false
 	}
 	r, err := audit.ParseRecord(line)
-	if err != nil || r.Kind != audit.KindSystem {
+	return r, err == nil && r.Kind == audit.KindSystem && (r.Operation == OpStart || r.Operation == OpAlive || r.Operation == OpStop)
+}
+
+// Is says whether an entry is one that says when the writer ran.
+func Is(line []byte) bool {
+	_, ok := parse(line)
+	return ok
+}
+
+// Entry takes the next entry of a stream, in order.
+func (g *Gaps) Entry(stream string, seq uint64, line []byte) {
+	r, ok := parse(line)
+	if !ok {
 		return
 	}
 	at := r.Timestamp
 	ran := g.streams[stream]
-	switch r.Operation {
-	case OpStart:
-		if ran == nil {
-			ran = &Ran{Stream: stream, From: at, Until: at}
-			if g.streams == nil {
-				g.streams = map[string]*Ran{}
-			}
-			g.streams[stream] = ran
+	if ran == nil { // its start may have been removed at the end of its retention
+		ran = &Ran{Stream: stream, From: at, Until: at}
+		if g.streams == nil {
+			g.streams = map[string]*Ran{}
 		}
-		kind := Killed
-		if ran.Stopped {
-			kind = Stopped
+		g.streams[stream] = ran
+	}
+	kind := Silent
+	switch {
+	case r.Operation == OpStart && ran.Stopped:
+		kind = Stopped
+	case r.Operation == OpStart:
+		kind = Killed
+	}
+	g.between(ran, kind, seq, at)
+	ran.Stopped = r.Operation == OpStop
+	for _, d := range r.Details {
+		if d.Name == detailInterval {
+			// What can't be read counts as none: then Longest alone holds.
+			ran.Interval, _ = time.ParseDuration(d.Value)
 		}
-		g.between(ran, kind, seq, at)
-		ran.Stopped = false
-		for _, d := range r.Details {
-			if d.Name == detailInterval {
-				// What can't be read counts as none: then Longest alone holds.
-				ran.Interval, _ = time.ParseDuration(d.Value)
-			}
-		}
-	case OpAlive, OpStop:
-		if ran == nil {
-			return
-		}
-		g.between(ran, Silent, seq, at)
-		ran.Stopped = r.Operation == OpStop
-	default:
-		return
 	}
 	ran.Until = at
 }

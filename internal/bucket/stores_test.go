@@ -331,7 +331,10 @@ func TestFaults(t *testing.T) {
 			require.Equal(t, body, got)
 		})
 	}
+	p.Fail(buckettest.WrongTime)
+	err := s.Put(t.Context(), "v1/fault/time", body, bucket.PutOptions{RetainUntil: time.Now().Add(time.Hour)})
+	require.ErrorIs(t, err, bucket.ErrClock, "whose lock would end at a wrong time")
 	p.Fail(buckettest.BadRead)
-	_, err := s.Get(t.Context(), "v1/fault/a", 100)
+	_, err = s.Get(t.Context(), "v1/fault/a", 100)
 	require.Error(t, err, "a byte that was changed on its way is noticed")
 }

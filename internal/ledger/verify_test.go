@@ -209,6 +209,14 @@ func TestVerifyNotPossible(t *testing.T) {
 // everything that is not signed fits again.
 func resealed(t testing.TB, path string, change func(lines [][]byte) [][]byte) (name string, body []byte) {
 	t.Helper()
+	name, body, _ = resealedFrom(t, path, nil, change)
+	return name, body
+}
+
+// resealedFrom is resealed with another hash before its first line, and returns
+// that of its last.
+func resealedFrom(t testing.TB, path string, prev *Hash, change func(lines [][]byte) [][]byte) (name string, body []byte, last Hash) {
+	t.Helper()
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	seg, err := parseSegment(b)
@@ -218,20 +226,24 @@ func resealed(t testing.TB, path string, change func(lines [][]byte) [][]byte) (
 		lines = append(lines, bytes.Clone(line))
 		return nil
 	}))
-	nb := newSegBuilder(seg.first, seg.prev, seg.hour)
+	if prev == nil {
+		prev = &seg.prev
+	}
+	nb := newSegBuilder(seg.first, *prev, seg.hour)
 	in := map[Hash]uint16{}
 	for _, r := range seg.refs {
 		in[r.sha] = r.container
 	}
 	for i, line := range change(lines) {
-		nb.add(line, leafHash(line))
+		last = leafHash(line)
+		nb.add(line, last)
 		contentHashes(line, func(text []byte) {
 			var h Hash
 			require.True(t, decodeHex(h[:], text))
 			nb.refs = append(nb.refs, contentRef{uint32(i), in[h], h})
 		})
 	}
-	return nb.name(), nb.finish(seg.containers)
+	return nb.name(), nb.finish(seg.containers), last
 }
 
 // rechained makes the lines follow each other again.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Fault is what a Proxy does to a request.
@@ -25,6 +26,7 @@ const (
 	ReadOnly  Fault = "read-only"   // 403 AccessDenied
 	Full      Fault = "full"        // 507 InsufficientStorage
 	BadAnswer Fault = "bad answer"  // the store takes the put, the answer is no HTTP
+	WrongTime Fault = "wrong time"  // the answer says that it is ten minutes earlier
 	BadRead   Fault = "corrupt get" // a byte of what is read is changed
 )
 
@@ -146,15 +148,18 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handl
 		answer(http.StatusForbidden, "AccessDenied")
 	case Full:
 		answer(http.StatusInsufficientStorage, "InsufficientStorage")
-	case BadRead:
+	case BadRead, WrongTime:
 		rec := httptest.NewRecorder()
 		forward.ServeHTTP(rec, r)
 		for k, v := range rec.Header() {
 			w.Header()[k] = v
 		}
+		if f == WrongTime {
+			w.Header().Set("Date", time.Now().Add(-10*time.Minute).UTC().Format(http.TimeFormat))
+		}
 		w.WriteHeader(rec.Code)
 		b := rec.Body.Bytes()
-		if len(b) > 0 {
+		if f == BadRead && len(b) > 0 {
 			b[len(b)/2] ^= 1
 		}
 		_, _ = w.Write(b)

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"os"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/claudeaudit/claudeaudit/internal/durable/durabletest"
+	"github.com/claudeaudit/claudeaudit/internal/fakeclaude"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
 
@@ -110,6 +113,68 @@ func TestFullDiskRecoversWithoutRestart(t *testing.T) {
 	require.Len(t, c.awaitRecords(2, "--user", "disk"), 2)
 	c.stop()
 	c.verify()
+}
+
+// A gateway says that it isn't ready while it still forwards calls, before the disk is so full that it refuses them; with
+// space again it is ready again. It is alive all the time.
+func TestGatewayIsNotReadyBeforeItRefuses(t *testing.T) {
+	disk := durabletest.Tmpfs(t, "64m")
+	_, url := upstream(t, fakeclaude.Config{})
+	c := newCollectorIn(t, disk, "gateway.yaml", smallDisk)
+	keys := filepath.Join(t.TempDir(), "keys.yaml")
+	sum := sha256.Sum256([]byte("of-the-client"))
+	require.NoError(t, os.WriteFile(keys, []byte("- {sha256: "+hex.EncodeToString(sum[:])+", application: one}\n"), 0o600))
+	c.env = append(c.env, "CLAUDEAUDIT_UPSTREAM="+url, "CLAUDEAUDIT_GATEWAY_KEYS="+keys)
+	c.start()
+	get := func(url string) int {
+		resp, err := http.Get(url)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	call := func() int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.gateway+"/v1/messages", strings.NewReader(good))
+		require.NoError(t, err)
+		r.Header.Set("X-Api-Key", "of-the-client")
+		r.Header.Set("Anthropic-Version", "2023-06-01")
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	becomes := func(status int, what string) {
+		require.Eventually(t, func() bool { return get(c.readyURL) == status }, 10*time.Second, 20*time.Millisecond, what)
+	}
+	require.Equal(t, http.StatusOK, call())
+	becomes(http.StatusOK, "ready at first")
+
+	ballast := filepath.Join(disk, "ballast")
+	leave(t, disk, ballast, 3<<20) // less than twice what has to stay free
+	require.Equal(t, http.StatusOK, call())
+	becomes(http.StatusInternalServerError, "not ready while calls are still forwarded")
+	require.Equal(t, http.StatusOK, call())
+
+	leave(t, disk, ballast+"-2", 1<<20)
+	require.Equal(t, http.StatusServiceUnavailable, call())
+	require.Equal(t, http.StatusInternalServerError, get(c.readyURL))
+	require.Equal(t, http.StatusOK, get(c.healthURL), "it is alive")
+
+	require.NoError(t, os.Remove(ballast))
+	require.Equal(t, http.StatusOK, call())
+	becomes(http.StatusOK, "ready again")
+	c.stop()
+	c.verify()
+}
+
+// leave writes a file that leaves so many bytes of the file system of dir.
+func leave(t *testing.T, dir, path string, bytes int64) {
+	t.Helper()
+	var st syscall.Statfs_t
+	require.NoError(t, syscall.Statfs(dir, &st))
+	free := int64(st.Bavail) * st.Bsize
+	require.Greater(t, free, bytes)
+	require.NoError(t, os.WriteFile(path, make([]byte, free-bytes), 0o600))
 }
 
 // requireRetryable wants a refusal that an OTLP client answers with another try.

@@ -73,6 +73,7 @@ type collector struct {
 	// gateway is the base URL of the claude_gateway.
 	gateway    string
 	healthURL  string
+	readyURL   string // of those that have one
 	metricsURL string
 	env        []string
 
@@ -104,6 +105,9 @@ func newCollectorIn(t *testing.T, parent, configFile string, settings map[string
 	c.gateway = "http://" + gateway
 	health := freeAddr(t)
 	c.healthURL = "http://" + health + "/"
+	ready := freeAddr(t)
+	c.readyURL = "http://" + ready + "/"
+	c.env = append(c.env, "CLAUDEAUDIT_READY_ENDPOINT="+ready)
 	metrics := freeAddr(t)
 	c.metricsURL = "http://" + metrics + "/metrics"
 	metricsHost, port, err := net.SplitHostPort(metrics)

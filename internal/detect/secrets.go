@@ -250,6 +250,26 @@ var hashWords = map[string]bool{
 	"uuid": true, "guid": true, "trace": true, "span": true, "request": true, "version": true, "build": true, "image": true, "at": true,
 }
 
+// Bounds of a value behind a word: how much of it is taken, and how much is looked at
+// to tell what it is.
+const (
+	maxGiven  = 1024
+	maxJudged = 160
+)
+
+// endOfValue is where the bytes of a value end that begin at a place. A long one in
+// which many words stand is walked through once.
+func (s *scanner) endOfValue(i int) int {
+	if i < s.valueFrom || i >= s.valueTo {
+		j := i
+		for j < len(s.text) && isValueByte(s.text[j]) && j-i < 4*maxGiven {
+			j++
+		}
+		s.valueFrom, s.valueTo = i, j
+	}
+	return min(s.valueTo, i+maxGiven)
+}
+
 // assignment is a value that follows a word such as token: within the next
 // bytes, with nothing but signs and a few words between.
 func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
@@ -266,7 +286,7 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		for from > 0 && start-from < 32 && isWordByte(t[from-1]) {
 			from--
 		}
-		if !isPlaceholder(t[from:i]) && (i < len(t) && isWordByte(t[i]) || looksRandom(t[end:i], 16)) {
+		if (i < len(t) && isWordByte(t[i]) || looksRandom(t[end:i], 16)) && !isPlaceholder(t[from:i]) {
 			i = end
 		}
 	}
@@ -297,15 +317,12 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			i++
 			continue
 		}
-		j := i
-		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
-			j++
-		}
+		j := s.endOfValue(i)
 		stop := j
 		for stop > i && strings.IndexByte(".:-", t[stop-1]) >= 0 {
 			stop--
 		}
-		v := t[i:stop]
+		v := t[i:min(stop, i+maxJudged)]
 		if j < len(t) && t[j] == '(' {
 			return 0, 0, None // a call
 		}
@@ -360,15 +377,12 @@ func provider(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			i++
 			continue
 		}
-		j := i
-		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
-			j++
-		}
+		j := s.endOfValue(i)
 		stop := j
 		for stop > i && strings.IndexByte(".:-/=", t[stop-1]) >= 0 && (t[stop-1] != '=' || op) {
 			stop--
 		}
-		v := t[i:stop]
+		v := t[i:min(stop, i+maxJudged)]
 		if minimum := 32; len(v) >= 20 {
 			if op {
 				minimum = 20

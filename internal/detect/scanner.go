@@ -400,11 +400,11 @@ func (s *scanner) settle(end int, last bool) {
 	for i := 0; i < len(s.found); {
 		// a cluster of matches that overlap
 		j, reach := i+1, s.found[i].end
-		for j < len(s.found) && s.found[j].start < reach {
+		for j < len(s.found) && s.found[j].start < reach && j-i < maxCluster {
 			reach = max(reach, s.found[j].end)
 			j++
 		}
-		if !last && int(reach) > end {
+		if !last && int(reach) > end && j-i < maxCluster {
 			kept = append(kept, s.found[i:]...)
 			break
 		}
@@ -414,12 +414,13 @@ func (s *scanner) settle(end int, last bool) {
 	s.found = kept
 }
 
+// maxCluster bounds how many matches that overlap are judged together, so that a text
+// in which each overlaps the next is no heap that grows.
+const maxCluster = 256
+
 // resolve accepts from a cluster of overlapping matches.
 func (s *scanner) resolve(cluster []match) {
 	if len(cluster) > 1 {
-		if len(cluster) > 256 {
-			cluster = cluster[:256]
-		}
 		order := slices.Clone(cluster)
 		slices.SortStableFunc(order, func(a, b match) int {
 			ra, rb := s.e.rules[a.rule], s.e.rules[b.rule]

@@ -30,7 +30,7 @@ func init() {
 		anyKind = digitToken | letterToken | mixedToken
 	)
 	validators = map[string]*validator{
-		"card":             n(card, 13, 14, 15, 16, 17, 18, 19),
+		"card":             n(card, 12, 13, 14, 15, 16, 17, 18, 19),
 		"aba":              n(aba, 9),
 		"us_ssn":           n(ssn, 9),
 		"us_itin":          n(itin, 9),
@@ -158,28 +158,30 @@ var issuerRanges = []struct {
 	lo, hi  int // of the first six digits
 	lengths []int
 }{
-	{400000, 499999, []int{13, 16, 18, 19}},             // Visa
-	{510000, 559999, []int{16}},                         // Mastercard
-	{222100, 272099, []int{16}},                         // Mastercard
-	{340000, 349999, []int{15}},                         // American Express
-	{370000, 379999, []int{15}},                         // American Express
-	{300000, 305999, []int{14, 16, 17, 18, 19}},         // Diners Club
-	{309500, 309599, []int{14, 16}},                     // Diners Club
-	{360000, 369999, []int{14, 15, 16, 17, 18, 19}},     // Diners Club
-	{380000, 399999, []int{14, 16, 17, 18, 19}},         // Diners Club, Discover
-	{352800, 358999, []int{16, 17, 18, 19}},             // JCB
-	{601100, 601199, []int{16, 17, 18, 19}},             // Discover
-	{622126, 622925, []int{16, 17, 18, 19}},             // Discover, UnionPay
-	{644000, 659999, []int{16, 17, 18, 19}},             // Discover, RuPay
-	{620000, 629999, []int{16, 17, 18, 19}},             // UnionPay
-	{810000, 817199, []int{16, 17, 18, 19}},             // UnionPay
-	{500000, 509999, []int{13, 14, 15, 16, 17, 18, 19}}, // Maestro, Elo, Verve
-	{560000, 589999, []int{13, 14, 15, 16, 17, 18, 19}}, // Maestro
-	{600000, 609999, []int{16, 17, 18, 19}},             // RuPay, Hipercard
-	{630000, 639999, []int{16, 17, 18, 19}},             // Maestro, InstaPayment, Elo
-	{670000, 679999, []int{16, 17, 18, 19}},             // Maestro
-	{220000, 220499, []int{16, 17, 18, 19}},             // Mir
-	{979200, 979299, []int{16}},                         // Troy
+	{400000, 499999, []int{13, 16, 18, 19}},                 // Visa
+	{510000, 559999, []int{16}},                             // Mastercard
+	{222100, 272099, []int{16}},                             // Mastercard
+	{340000, 349999, []int{15}},                             // American Express
+	{370000, 379999, []int{15}},                             // American Express
+	{300000, 305999, []int{14, 16, 17, 18, 19}},             // Diners Club
+	{309500, 309599, []int{14, 16}},                         // Diners Club
+	{360000, 369999, []int{14, 15, 16, 17, 18, 19}},         // Diners Club
+	{380000, 399999, []int{14, 16, 17, 18, 19}},             // Diners Club, Discover
+	{352800, 358999, []int{16, 17, 18, 19}},                 // JCB
+	{601100, 601199, []int{16, 17, 18, 19}},                 // Discover
+	{622126, 622925, []int{16, 17, 18, 19}},                 // Discover, UnionPay
+	{644000, 659999, []int{16, 17, 18, 19}},                 // Discover, RuPay
+	{620000, 629999, []int{16, 17, 18, 19}},                 // UnionPay
+	{810000, 817199, []int{16, 17, 18, 19}},                 // UnionPay
+	{213100, 213199, []int{15}},                             // JCB, the older
+	{180000, 180099, []int{15}},                             // JCB, the older
+	{500000, 509999, []int{12, 13, 14, 15, 16, 17, 18, 19}}, // Maestro, Elo, Verve
+	{560000, 589999, []int{12, 13, 14, 15, 16, 17, 18, 19}}, // Maestro
+	{600000, 609999, []int{16, 17, 18, 19}},                 // RuPay, Hipercard
+	{630000, 639999, []int{16, 17, 18, 19}},                 // Maestro, InstaPayment, Elo
+	{670000, 679999, []int{12, 13, 14, 15, 16, 17, 18, 19}}, // Maestro
+	{220000, 220499, []int{16, 17, 18, 19}},                 // Mir
+	{979200, 979299, []int{16}},                             // Troy
 }
 
 // card is a payment card number: Luhn and a range that issuers have.
@@ -208,7 +210,10 @@ func card(n *number) fit {
 		if bin >= r.lo && bin <= r.hi && slices.Contains(r.lengths, len(d)) {
 			// without separators, lengths and ranges that few cards have are as
 			// often something else
-			if n.plain() && (len(d) != 15 && len(d) != 16 || d[0] == '5' && d[1] == '0') && d[0] != '3' {
+			if n.plain() && (len(d) != 15 && len(d) != 16 || d[0] == '5' && d[1] == '0' || d[0] < '3' && len(d) == 15) && d[0] != '3' {
+				return weakFit
+			}
+			if len(d) == 12 { // as many as other numbers in groups of four
 				return weakFit
 			}
 			return goodFit

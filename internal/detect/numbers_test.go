@@ -2,9 +2,11 @@ package detect
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nyaruka/phonenumbers"
 	"github.com/stretchr/testify/require"
 )
 
@@ -104,5 +106,23 @@ func TestDate(t *testing.T) {
 	require.True(t, date(0, 2, 29), "of a year that isn't known")
 	for _, no := range [][3]int{{2000, 0, 1}, {2000, 13, 1}, {2000, 1, 0}, {2000, 1, 32}, {2000, 2, 30}, {0, 2, 30}} {
 		require.False(t, date(no[0], no[1], no[2]), no)
+	}
+}
+
+// A mobile number as it is dialled at home is found without spaces and without a
+// word that says what it is, where its first digits are those of little else; with
+// such a word everywhere.
+func TestMobileNumbersWithoutSpaces(t *testing.T) {
+	e := newEngine(t, Config{NoInjection: true})
+	national := func(region string) string {
+		n := phonenumbers.GetExampleNumberForType(region, phonenumbers.MOBILE)
+		return strings.NewReplacer(" ", "", "-", "", "/", "").Replace(phonenumbers.Format(n, phonenumbers.NATIONAL))
+	}
+	for _, region := range mobilePlans {
+		require.Equal(t, []string{"phone"}, typesOf(e, "Merci, Danke: "+national(region)+" !"), region)
+	}
+	require.Equal(t, []string{"phone"}, typesOf(e, "chiamami al "+national("IT")))
+	for _, no := range []string{"ISBN 0672328798", "id=0612345678", "0612345678-01", "v0612345678", "0000123456", "a total of " + national("IT")} {
+		require.Empty(t, typesOf(e, no), no)
 	}
 }

@@ -89,19 +89,19 @@ type Rule struct {
 	file string
 	line int
 
-	index        uint16
-	group        int
-	conf         Confidence
-	contextConf  Confidence
-	alone        Confidence
-	priority     int
-	checked      bool
-	long         bool
-	bounded      bool
+	index       uint16
+	group       int
+	conf        Confidence
+	contextConf Confidence
+	alone       Confidence
+	priority    int
+	checked     bool
+	long        bool
 	// glued says that anything may stand behind a match: its beginning is
 	// distinctive enough, and its length is known.
-	glued bool
+	glued        bool
 	re           *regexp.Regexp
+	sequences    []sequence // instead of re, where the pattern is that simple
 	lead         *lead
 	preceded     *run
 	need         *need
@@ -629,11 +629,12 @@ func (r *Rule) compilePattern() error {
 	if r.re.MatchString("") {
 		return errors.New("pattern matches the empty text")
 	}
-	r.bounded = true
 	r.glued = r.Window.Before == 0 && r.preceded == nil && isDistinctive(prefixOf(parsed)) && endsFixed(parsed)
 	r.need = needOf(parsed, r.keywords)
 	if r.Window.Before == 0 {
-		r.lead = leadOf(parsed)
+		if r.sequences = sequencesOf(parsed); r.sequences == nil {
+			r.lead = leadOf(parsed)
+		}
 	}
 	for i, k := range r.keywords {
 		// in a pattern's window the pattern says what stands beside the keyword

@@ -53,8 +53,11 @@ type scanner struct {
 	// phonesParsed is how many were looked up, see maxParsed.
 	phonesParsed int
 	ahits        []injection.Hit
-	chunks       [maxChunks]chunk
-	chunked      bool // chunks are in use
+	// valueFrom and valueTo are the stretch of a value's bytes that was walked through
+	// last, see endOfValue.
+	valueFrom, valueTo int
+	chunks             [maxChunks]chunk
+	chunked            bool // chunks are in use
 	// around are the groups with a word in the chunks aroundFrom to aroundTo, which
 	// are those around aroundAt.
 	around                         bitset
@@ -90,6 +93,7 @@ func (s *scanner) scan(seg Segment) *partResult {
 	s.hits, s.found = s.hits[:0], s.found[:0]
 	s.part = partResult{matches: s.part.matches[:0], counts: s.part.counts[:0], flags: s.part.flags[:0]}
 	s.numbersDone, s.phoneDone, s.phonesParsed = 0, 0, 0
+	s.valueFrom, s.valueTo = 0, 0
 	s.sig.numbers, s.sig.ats = s.sig.numbers[:0], s.sig.ats[:0]
 	s.ahits = s.ahits[:0]
 	s.places.Reset()
@@ -203,7 +207,7 @@ func (s *scanner) anchor(r *Rule, h hit) {
 // pattern matches a rule's regular expression at a keyword.
 func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	if r.Window.Before == 0 && r.preceded == nil {
-		if r.bounded && start > 0 && isWordByte(s.text[start-1]) && isWordByte(s.text[start]) {
+		if start > 0 && isWordByte(s.text[start-1]) && isWordByte(s.text[start]) {
 			return 0, 0, false
 		}
 	}
@@ -218,6 +222,23 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	}
 	from := max(0, start-r.Window.Before)
 	to := min(len(s.text), end+r.Window.After)
+	if r.sequences != nil {
+		f, ok := matchFirst(r.sequences, s.text[from:to])
+		if !ok {
+			return 0, 0, false
+		}
+		a, b := start, f.end+from
+		if first >= 0 {
+			a = first
+		}
+		if r.cut(s.text, a, b) {
+			return 0, 0, false
+		}
+		if f.from >= 0 {
+			a, b = f.from+from, f.to+from
+		}
+		return a, b, a < b
+	}
 	if !r.need.in(s.text[from:to]) {
 		return 0, 0, false
 	}
@@ -229,14 +250,19 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	if first >= 0 {
 		a = first
 	}
-	if r.bounded && (a > 0 && isWordByte(s.text[a-1]) && isWordByte(s.text[a]) ||
-		!r.glued && b < len(s.text) && isWordByte(s.text[b]) && isWordByte(s.text[b-1])) {
+	if r.cut(s.text, a, b) {
 		return 0, 0, false
 	}
 	if len(loc) > 2 && loc[2] >= 0 {
 		a, b = loc[2]+from, loc[3]+from
 	}
 	return a, b, a < b
+}
+
+// cut says whether text[a:b] is a part of something longer.
+func (r *Rule) cut(text string, a, b int) bool {
+	return a > 0 && isWordByte(text[a-1]) && isWordByte(text[a]) ||
+		!r.glued && b < len(text) && isWordByte(text[b]) && isWordByte(text[b-1])
 }
 
 func isWordByte(c byte) bool { return isAlnum(c) || c == '_' }
@@ -374,11 +400,11 @@ func (s *scanner) settle(end int, last bool) {
 	for i := 0; i < len(s.found); {
 		// a cluster of matches that overlap
 		j, reach := i+1, s.found[i].end
-		for j < len(s.found) && s.found[j].start < reach {
+		for j < len(s.found) && s.found[j].start < reach && j-i < maxCluster {
 			reach = max(reach, s.found[j].end)
 			j++
 		}
-		if !last && int(reach) > end {
+		if !last && int(reach) > end && j-i < maxCluster {
 			kept = append(kept, s.found[i:]...)
 			break
 		}
@@ -388,12 +414,13 @@ func (s *scanner) settle(end int, last bool) {
 	s.found = kept
 }
 
+// maxCluster bounds how many matches that overlap are judged together, so that a text
+// in which each overlaps the next is no heap that grows.
+const maxCluster = 256
+
 // resolve accepts from a cluster of overlapping matches.
 func (s *scanner) resolve(cluster []match) {
 	if len(cluster) > 1 {
-		if len(cluster) > 256 {
-			cluster = cluster[:256]
-		}
 		order := slices.Clone(cluster)
 		slices.SortStableFunc(order, func(a, b match) int {
 			ra, rb := s.e.rules[a.rule], s.e.rules[b.rule]

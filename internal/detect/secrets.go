@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
-	"slices"
 	"strings"
 )
 
@@ -26,27 +25,76 @@ func isPlaceholder(v string) bool {
 	if v == "" {
 		return true
 	}
-	l := strings.ToLower(v)
-	if slices.ContainsFunc(placeholders, func(p string) bool { return strings.Contains(l, p) }) {
+	if hasPlaceholder(v) {
 		return true
 	}
-	switch l[0] {
+	switch v[0] {
 	case '<', '$', '%', '{', '[':
-		if len(l) > 1 && (l[len(l)-1] == '>' || l[len(l)-1] == '}' || l[len(l)-1] == '%' || l[len(l)-1] == ']' || l[0] == '$' && allWord(l[1:])) {
+		if len(v) > 1 && (v[len(v)-1] == '>' || v[len(v)-1] == '}' || v[len(v)-1] == '%' || v[len(v)-1] == ']' || v[0] == '$' && allWord(v[1:])) {
 			return true
 		}
 	}
 	// few different characters, or one run for most of it
 	var n [256]int
 	distinct, most := 0, 0
-	for i := range len(l) {
-		if n[l[i]] == 0 {
+	for i := range len(v) {
+		c := lowerBytes[v[i]]
+		if n[c] == 0 {
 			distinct++
 		}
-		n[l[i]]++
-		most = max(most, n[l[i]])
+		n[c]++
+		most = max(most, n[c])
 	}
-	return len(l) >= 6 && distinct <= 2 || len(l) >= 8 && (distinct <= 3 || most*10 > len(l)*7)
+	return len(v) >= 6 && distinct <= 2 || len(v) >= 8 && (distinct <= 3 || most*10 > len(v)*7)
+}
+
+// lowerBytes is every byte with ASCII capitals in lower case.
+var lowerBytes = func() (t [256]byte) {
+	for i := range t {
+		t[i] = byte(i)
+		if isUpper(byte(i)) {
+			t[i] |= 0x20
+		}
+	}
+	return t
+}()
+
+// placeholderStarts are the pieces of placeholders by their first two bytes, and
+// placeholderPairs the set of these, which most pairs of bytes are not in.
+var placeholderStarts, placeholderPairs = func() (map[uint16][]string, *[1 << 10]uint64) {
+	starts, pairs := map[uint16][]string{}, new([1 << 10]uint64)
+	for _, p := range placeholders {
+		k := uint16(p[0]) | uint16(p[1])<<8
+		starts[k] = append(starts[k], p)
+		pairs[k>>6] |= 1 << (k & 63)
+	}
+	return starts, pairs
+}()
+
+// hasPlaceholder says whether v has a piece of a placeholder in it.
+func hasPlaceholder(v string) bool {
+	for i := 0; i+1 < len(v); i++ {
+		k := uint16(lowerBytes[v[i]]) | uint16(lowerBytes[v[i+1]])<<8
+		if placeholderPairs[k>>6]>>(k&63)&1 == 0 {
+			continue
+		}
+		for _, p := range placeholderStarts[k] {
+			if len(p) <= len(v)-i && hasPrefixFold(v[i:], p) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasPrefixFold says whether v begins with p, which is in lower case.
+func hasPrefixFold(v, p string) bool {
+	for i := range len(p) {
+		if lowerBytes[v[i]] != p[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func allWord(s string) bool {
@@ -250,6 +298,26 @@ var hashWords = map[string]bool{
 	"uuid": true, "guid": true, "trace": true, "span": true, "request": true, "version": true, "build": true, "image": true, "at": true,
 }
 
+// Bounds of a value behind a word: how much of it is taken, and how much is looked at
+// to tell what it is.
+const (
+	maxGiven  = 1024
+	maxJudged = 160
+)
+
+// endOfValue is where the bytes of a value end that begin at a place. A long one in
+// which many words stand is walked through once.
+func (s *scanner) endOfValue(i int) int {
+	if i < s.valueFrom || i >= s.valueTo {
+		j := i
+		for j < len(s.text) && isValueByte(s.text[j]) && j-i < 4*maxGiven {
+			j++
+		}
+		s.valueFrom, s.valueTo = i, j
+	}
+	return min(s.valueTo, i+maxGiven)
+}
+
 // assignment is a value that follows a word such as token: within the next
 // bytes, with nothing but signs and a few words between.
 func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
@@ -266,7 +334,7 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		for from > 0 && start-from < 32 && isWordByte(t[from-1]) {
 			from--
 		}
-		if !isPlaceholder(t[from:i]) && (i < len(t) && isWordByte(t[i]) || looksRandom(t[end:i], 16)) {
+		if (i < len(t) && isWordByte(t[i]) || looksRandom(t[end:i], 16)) && !isPlaceholder(t[from:i]) {
 			i = end
 		}
 	}
@@ -297,15 +365,12 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			i++
 			continue
 		}
-		j := i
-		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
-			j++
-		}
+		j := s.endOfValue(i)
 		stop := j
 		for stop > i && strings.IndexByte(".:-", t[stop-1]) >= 0 {
 			stop--
 		}
-		v := t[i:stop]
+		v := t[i:min(stop, i+maxJudged)]
 		if j < len(t) && t[j] == '(' {
 			return 0, 0, None // a call
 		}
@@ -360,15 +425,12 @@ func provider(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			i++
 			continue
 		}
-		j := i
-		for j < len(t) && isValueByte(t[j]) && j-i < 1024 {
-			j++
-		}
+		j := s.endOfValue(i)
 		stop := j
 		for stop > i && strings.IndexByte(".:-/=", t[stop-1]) >= 0 && (t[stop-1] != '=' || op) {
 			stop--
 		}
-		v := t[i:stop]
+		v := t[i:min(stop, i+maxJudged)]
 		if minimum := 32; len(v) >= 20 {
 			if op {
 				minimum = 20

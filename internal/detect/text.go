@@ -253,6 +253,42 @@ func validPhone(digits string) bool {
 	return err == nil && phonenumbers.IsValidNumber(n)
 }
 
+// mobilePlans are countries whose mobile numbers begin with digits that little else
+// begins with, as they are dialled at home.
+var mobilePlans = []string{"FR", "AT", "DE", "GB", "CH", "BE", "NL"}
+
+// isMobile says whether digits without a space between are a mobile number as it is
+// dialled at home, by the rules of libphonenumber, and no number of a book.
+func isMobile(s *scanner, t string, start, end int) bool {
+	d := t[start:end]
+	if len(d) < 10 || len(d) > 13 || d[0] != '0' || d[1] == '0' || !allDigits(d) || sequential(d) || len(d) == 10 && isISBN(d) {
+		return false
+	}
+	if start > 0 && strings.IndexByte("/=_-.,@", t[start-1]) >= 0 || end < len(t) && (isWordByte(t[end]) || strings.IndexByte("/=-@", t[end]) >= 0) {
+		return false
+	}
+	for _, region := range mobilePlans {
+		if s.phonesParsed == maxParsed {
+			return false
+		}
+		s.phonesParsed++
+		n, err := phonenumbers.Parse(d, region)
+		if err == nil && phonenumbers.IsValidNumberForRegion(n, region) && phonenumbers.GetNumberType(n) == phonenumbers.MOBILE {
+			return true
+		}
+	}
+	return false
+}
+
+// isISBN says whether ten digits are the number of a book, by its check digit.
+func isISBN(d string) bool {
+	sum := 0
+	for i := range len(d) {
+		sum += (10 - i) * digit(d[i])
+	}
+	return sum%11 == 0
+}
+
 // phone is a telephone number: with a country code and that country's length,
 // in the form of the North American plan, with a trunk 0 in groups, or
 // anything of a plausible length next to a word that says so.
@@ -357,6 +393,9 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	}
 	if best == 0 {
 		return 0, 0, None
+	}
+	if conf == None && from == start && isMobile(s, t, start, ends[0]) {
+		conf, b = Medium, ends[0]
 	}
 	if conf == None {
 		// needs a word: taken only with one, so that later groups are tried too

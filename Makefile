@@ -71,6 +71,11 @@ eval: ## measure detection on the labelled lines in CLAUDEAUDIT_DETECTION_CORPUS
 	@go build -C bench -o ../_build/eval ./eval
 	@_build/eval
 
+# The same lines give the same weights. Without -o the command only prints its table.
+.PHONY: weights
+weights: ## make the weights of the injection model from our own lines and those in CLAUDEAUDIT_DETECTION_CORPUS
+	go run ./internal/detect/injection/train -o internal/detect/injection/weights.bin
+
 .PHONY: lint
 lint: ## go vet, staticcheck, gofumpt
 	go vet ./...

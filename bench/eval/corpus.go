@@ -34,6 +34,8 @@ type row struct {
 	Origin string `json:"origin"`
 	// Derived marks copies of other lines, disguised or lengthened.
 	Derived bool `json:"derived"`
+	// Path is the file that a document is from.
+	Path string `json:"path"`
 }
 
 func (r *row) attack() bool { return slices.Contains(r.Labels, "attack") }

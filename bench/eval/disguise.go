@@ -25,6 +25,11 @@ var disguiseWays = []disguise{
 	{"base64, twice", func(s string) string {
 		return base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(s))))
 	}},
+	{"rot13 in base64", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(mapRunes(s, rot13))) }},
+	{"reversed in base64", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(reversed(s))) }},
+	{"base64 in hex", func(s string) string {
+		return hex.EncodeToString([]byte(base64.StdEncoding.EncodeToString([]byte(s))))
+	}},
 	{"hex", func(s string) string { return hex.EncodeToString([]byte(s)) }},
 	{"rot13", func(s string) string { return mapRunes(s, rot13) }},
 	{"leet", func(s string) string {

@@ -68,6 +68,7 @@ func TestDisguises(t *testing.T) {
 		}
 		require.NotContains(t, got, "Ignore", way.name)
 	}
+	require.Equal(t, "base64, twice", disguiseWays[2].name)
 	twice := disguiseWays[2].of(text)
 	for range 2 {
 		b, err := base64.StdEncoding.DecodeString(twice)

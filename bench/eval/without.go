@@ -38,9 +38,9 @@ func without(ctx context.Context, e *evaluation) error {
 		return err
 	}
 	if same {
-		e.text("Trained on all, the command gives the weights in the tree.")
+		e.text("Trained on all, the command (`make weights`) gives the weights in the tree.")
 	} else {
-		e.text("Trained on all, the command gives other weights than those in the tree: those were made with other lines or settings, so the columns differ by more than the source.")
+		e.text("Trained on all, the command (`make weights`) gives other weights than those in the tree: those were made with other lines, so the columns differ by more than the source.")
 	}
 	var sources []string
 	for i := range e.corpus.injection {
@@ -92,8 +92,7 @@ type trainer struct {
 	e          *evaluation
 	work       string
 	root       string
-	train      string   // the training command
-	lines      []string // its arguments for our own lines
+	train      string // the training command
 	candidates bytes.Buffer
 }
 
@@ -107,18 +106,6 @@ func (t *trainer) prepare(ctx context.Context) error {
 	t.train = filepath.Join(t.work, "train")
 	if err := t.run(ctx, "go", "build", "-o", t.train, "./internal/detect/injection/train"); err != nil {
 		return err
-	}
-	for kind, pattern := range map[string]string{"-attacks": "attacks*.txt", "-harmless": "harmless*.txt"} {
-		files, err := filepath.Glob(filepath.Join(t.root, "internal/detect/injection/testdata", pattern))
-		if err != nil {
-			return err
-		}
-		if len(files) == 0 {
-			return fmt.Errorf("there are no files %s", pattern)
-		}
-		for _, f := range files {
-			t.lines = append(t.lines, kind, f)
-		}
 	}
 	enc := json.NewEncoder(&t.candidates)
 	for i := range t.e.corpus.injection {
@@ -146,29 +133,34 @@ func (t *trainer) sameWeights(ctx context.Context) (bool, error) {
 
 // weights trains without the rows of out. Harmless texts of other corpora stay.
 func (t *trainer) weights(ctx context.Context, name string, out func(*row) bool) (string, error) {
-	var rows bytes.Buffer
-	enc := json.NewEncoder(&rows)
-	for _, list := range [][]row{t.e.corpus.injection, t.e.corpus.benign} {
-		for i := range list {
-			if r := &list[i]; !out(r) {
-				m := map[string]any{"text": r.Text, "source": r.Source, "labels": r.Labels, "soft": r.Soft, "derived": r.Derived}
-				if err := enc.Encode(m); err != nil {
-					return "", err
-				}
-			}
-		}
-	}
 	base := filepath.Join(t.work, strings.Map(func(r rune) rune {
 		if r < '0' || r > 'z' {
 			return '_'
 		}
 		return r
 	}, name))
-	if err := os.WriteFile(base+".jsonl", rows.Bytes(), 0o600); err != nil {
+	if err := os.Mkdir(base, 0o700); err != nil {
 		return "", err
 	}
-	args := append([]string{"-rows", base + ".jsonl", "-o", base + ".bin"}, t.lines...)
-	return base + ".bin", t.run(ctx, t.train, args...)
+	for file, list := range map[string][]row{"injection.jsonl": t.e.corpus.injection, "benign.jsonl": t.e.corpus.benign} {
+		var rows bytes.Buffer
+		enc := json.NewEncoder(&rows)
+		for i := range list {
+			r := &list[i]
+			if out(r) {
+				continue
+			}
+			if err := enc.Encode(map[string]any{
+				"text": r.Text, "source": r.Source, "labels": r.Labels, "origin": r.Origin, "subtype": r.Subtype, "path": r.Path, "soft": r.Soft, "derived": r.Derived,
+			}); err != nil {
+				return "", err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(base, file), rows.Bytes(), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return base + ".bin", t.run(ctx, t.train, "-table=false", "-corpus", base, "-o", base+".bin")
 }
 
 // judge returns the rows that are flagged with weights trained without the rows

@@ -4,13 +4,16 @@ import (
 	"container/list"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/claudeaudit/claudeaudit/internal/detect/injection"
 )
 
 // FlagContextOverflow says that a prompt is abnormally long, against the model's
 // window or what its application sends otherwise, or hardly anything but
-// repetition.
+// repetition, or an attack behind a long text that has nothing to do with it.
 const FlagContextOverflow = "context_overflow"
 
 // ModelWindow is the context window of models.
@@ -81,6 +84,17 @@ func repeats(text string) bool {
 		}
 	}
 	return true
+}
+
+// padded says whether a long text has nothing of an attack but at its end: what
+// stands before is there to be pushed out of mind.
+func padded(text string, attacks []injection.Finding) bool {
+	const (
+		minPadding = 64 << 10
+		endBytes   = 2 << 10
+	)
+	return len(text) >= minPadding && len(attacks) > 0 &&
+		!slices.ContainsFunc(attacks, func(f injection.Finding) bool { return f.Start < len(text)-endBytes })
 }
 
 // Baselines remembers how long the prompts of each application are, so that one

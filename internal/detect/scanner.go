@@ -479,7 +479,7 @@ func (s *scanner) inspect() {
 		s.part.flag(f)
 	}
 	s.part.truncated = s.part.truncated || in.Truncated
-	if s.seg.Origin != Output && repeats(s.text) {
+	if padded(s.text, in.Findings) || s.seg.Origin != Output && repeats(s.text) {
 		s.part.flag(FlagContextOverflow)
 	}
 }

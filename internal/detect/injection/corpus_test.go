@@ -55,7 +55,7 @@ func TestAttacks(t *testing.T) {
 // was trained with them: what it does without them the training command prints.
 func TestOtherWordings(t *testing.T) {
 	found, n := 0, 0
-	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt"} {
+	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt", "testdata/attacks4.txt"} {
 		for _, l := range lines(t, p) {
 			n++
 			if len(inspect(l, User).Findings) > 0 {
@@ -69,12 +69,31 @@ func TestOtherWordings(t *testing.T) {
 }
 
 func TestHarmless(t *testing.T) {
-	for _, p := range []string{"testdata/harmless.txt", "testdata/harmless2.txt", "testdata/harmless3.txt"} {
-		for _, l := range lines(t, p) {
-			in := inspect(l, User)
+	for path, origin := range map[string]Origin{
+		"testdata/harmless.txt": User, "testdata/harmless2.txt": User, "testdata/harmless3.txt": User, "testdata/harmless4.txt": User, "testdata/documents.txt": Tool,
+	} {
+		for _, l := range lines(t, path) {
+			in := inspect(l, origin)
 			if len(in.Findings)+len(in.Obfuscation) > 0 {
 				t.Errorf("%q: %v %v", l, in.Findings, in.Obfuscation)
 			}
 		}
 	}
+}
+
+// As above: the model was trained with these.
+func TestIndirect(t *testing.T) {
+	found, n := 0, 0
+	for _, l := range lines(t, "testdata/indirect.txt") {
+		n++
+		in := inspect(l, Tool)
+		if len(in.Findings) == 0 {
+			t.Logf("missed: %q", l)
+			continue
+		}
+		found++
+		require.Equal(t, Indirect, in.Findings[len(in.Findings)-1].Flag, l)
+	}
+	t.Logf("%d of %d found", found, n)
+	require.GreaterOrEqual(t, float64(found), 0.75*float64(n))
 }

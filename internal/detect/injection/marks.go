@@ -104,7 +104,7 @@ var marks = []mark{
 	{"\"role\": \"system\"", "role-json", 0.4, kTemplate, false},
 	{"\"role\":\"system\"", "role-json", 0.4, kTemplate, false},
 	{"'role': 'system'", "role-json", 0.4, kTemplate, false},
-	{"![", "image", 0, kExfil, false},
+	{"](http", "image", 0, kExfil, false},
 	{"<img", "image", 0, kExfil, false},
 }
 
@@ -125,6 +125,13 @@ var markOf = sync.OnceValue(func() []*mark {
 func (s *scorer) mark(m *mark, end int) {
 	start := max(0, end-len(m.text))
 	if m.name == "image" {
+		if m.text[0] == ']' { // in Markdown what marks an image stands before its description
+			k := strings.LastIndex(s.text[max(0, start-160):start], "![")
+			if k < 0 {
+				return
+			}
+			start, end = max(0, start-160)+k, start
+		}
 		s.image(start, end)
 		return
 	}

@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -11,10 +12,11 @@ import (
 	"sync"
 )
 
-// Model is a logistic regression over hashed features of a stretch of words: the
-// words, pairs of neighbours, their classes, and ordered pairs of classes near
-// each other. It stands beside the rules and adds evidence to theirs. Its
-// weights are made by the command in the folder train.
+// Model is a logistic regression over hashed features of neighbouring sentences:
+// the words, pairs of neighbours, their classes, and ordered pairs of classes near
+// each other, and in what comes in as data the words and pairs once more, since the
+// same words weigh differently there. It stands beside the rules and adds evidence
+// to theirs. Its weights are made by the command in the folder train.
 type Model struct {
 	Bias    float32
 	Scale   float32 // of the weights
@@ -28,11 +30,21 @@ const (
 )
 
 const (
-	stretchTokens = 64
-	modelMagic    = "injmodel1"
-	// log-odds from which the model is evidence alone, and beside the rules
-	modelAlone  = 1.8
-	modelBeside = 0.8
+	modelMagic = "injmodel2"
+	// tokens and sentences that are judged together at most, and tokens at least
+	maxSpan      = 64
+	maxSentences = 4
+	minSpan      = 3
+)
+
+// Log-odds from which the model is evidence alone, and beside the rules; in what
+// comes in as data it knows orders that the rules don't.
+const (
+	modelAlone   = 1.3
+	modelBeside  = 0.5
+	quotedAttack = 100 // more than any
+	dataAlone    = 1.0
+	dataBeside   = 0.2
 )
 
 //go:embed weights.bin
@@ -71,53 +83,136 @@ func (m *Model) Append(dst []byte) []byte {
 	return dst
 }
 
-// Score is the log-odds that a stretch with these features is an attack.
-func (m *Model) Score(features []uint32) float32 {
-	sum := int64(0)
-	for _, f := range features {
-		sum += int64(m.Weights[f&(ModelSize-1)])
-	}
-	return m.Bias + m.Scale*float32(sum)/float32(math.Sqrt(float64(len(features))+1))
+// Sentence is a sentence as the model sees it, or a part of a long one.
+type Sentence struct {
+	Features []uint32
+	Tokens   int
 }
 
-// Stretches returns the features of the stretches of a text that the model would
+// Odds are the log-odds that sentences with so many features, whose weights have a
+// sum, are an attack.
+func Odds(bias, sum float64, features int) float64 {
+	return bias + sum/math.Sqrt(float64(features)+1)
+}
+
+func (m *Model) odds(sum int64, features int) float32 {
+	return float32(Odds(float64(m.Bias), float64(m.Scale)*float64(sum), features))
+}
+
+// Spans calls f with the ranges [from, to) of sentences that are judged together,
+// by how many tokens each has.
+func Spans(sentences int, tokens func(int) int, f func(from, to int)) {
+	for from := range sentences {
+		n := 0
+		for to := from; to < min(sentences, from+maxSentences); to++ {
+			if n += tokens(to); n > maxSpan {
+				break
+			}
+			if n >= minSpan {
+				f(from, to+1)
+			}
+		}
+	}
+}
+
+// Windows returns the sentences of every window of a text that the model would
 // judge, for training.
-func Stretches(text string, hits []Hit) (out [][]uint32) {
-	s := &scorer{text: text, z: tokenizer{lex: lex()}}
-	s.judge = func(_, _ int, f []uint32) { out = append(out, slices.Clone(f)) }
-	s.collect(hits)
+func Windows(text string, hits []Hit, origin Origin) [][]Sentence {
+	return windows(text, origin, func(s *scorer) { s.collect(hits) })
+}
+
+// AllWindows is Windows of the whole text, wherever it has keywords: what words
+// honest text has is learnt from all of it.
+func AllWindows(text string, origin Origin) [][]Sentence {
+	return windows(text, origin, func(s *scorer) {
+		for from := 0; from < len(text); from += wholeWindow {
+			s.look(from, from+wholeWindow)
+		}
+	})
+}
+
+// wholeWindow is as long as most windows are.
+const wholeWindow = windowBefore + windowAfter + reachBytes
+
+func windows(text string, origin Origin, look func(*scorer)) (out [][]Sentence) {
+	s := newScorer(nil, text, origin)
+	defer s.free()
+	s.judge = func() {
+		window := make([]Sentence, len(s.sentences))
+		for i, p := range s.sentences {
+			window[i] = Sentence{s.features(nil, p.from, p.to), p.to - p.from}
+		}
+		out = append(out, window)
+	}
+	look(s)
 	return out
 }
 
-// stretches judges the window's tokens, at most stretchTokens at once, parted
-// where sentences end.
-func (s *scorer) stretches() {
+// sentence is tokens [from, to) of a window, with the sum of its features' weights.
+type sentence struct {
+	from, to int
+	sum      int64
+	features int
+}
+
+// part parts the window's tokens into sentences.
+func (s *scorer) part() {
 	t := s.z.toks
+	s.sentences = s.sentences[:0]
 	for from := 0; from < len(t); {
-		to := min(from+stretchTokens, len(t))
-		if to < len(t) {
-			for k := to; k > from+stretchTokens/2; k-- {
-				if t[k].sentence != t[k-1].sentence {
-					to = k
-					break
-				}
-			}
+		to := from + 1
+		for to < len(t) && to-from < maxSpan && t[to].sentence == t[from].sentence {
+			to++
 		}
-		if to-from >= 3 {
-			s.feats = s.features(s.feats[:0], from, to)
-			s.judge(from, to, s.feats)
-		}
+		s.sentences = append(s.sentences, sentence{from: from, to: to})
 		from = to
 	}
 }
 
-// weigh adds what the model says of a stretch to the evidence.
-func (s *scorer) weigh(from, to int, features []uint32) {
-	x := s.odds(s.m, from, to, features)
-	c := s.near(from, to)
-	if x < modelBeside {
-		return
+// sum makes the sums of the window's sentences.
+func (s *scorer) sum(m *Model) {
+	for i := range s.sentences {
+		p := &s.sentences[i]
+		s.feats = s.features(s.feats[:0], p.from, p.to)
+		for _, f := range s.feats {
+			p.sum += int64(m.Weights[f&(ModelSize-1)])
+		}
+		p.features = len(s.feats)
 	}
+}
+
+// spans calls f with the spans of the window's tokens and their log-odds.
+func (s *scorer) spans(m *Model, f func(from, to int, odds float32)) {
+	p := s.sentences
+	Spans(len(p), func(i int) int { return p[i].to - p[i].from }, func(from, to int) {
+		sum, n := int64(0), 0
+		for _, x := range p[from:to] {
+			sum += x.sum
+			n += x.features
+		}
+		f(p[from].from, p[to-1].to, m.odds(sum, n))
+	})
+}
+
+// weigh adds what the model says of the window to the evidence.
+func (s *scorer) weigh() {
+	alone, beside := float32(modelAlone), float32(modelBeside)
+	if s.origin == Tool {
+		alone, beside = dataAlone, dataBeside
+	}
+	s.sum(s.m)
+	s.spans(s.m, func(from, to int, odds float32) {
+		if odds < beside {
+			return
+		}
+		if odds -= s.discount(from, to); odds >= beside {
+			s.weighSpan(from, to, odds >= alone)
+		}
+	})
+}
+
+func (s *scorer) weighSpan(from, to int, alone bool) {
+	c := s.near(from, to)
 	kind, top := kOverride, float32(0)
 	for k := range kinds {
 		if v := s.e.sum(k); v > top {
@@ -130,11 +225,13 @@ func (s *scorer) weigh(from, to int, features []uint32) {
 			kind = kPersona
 		case c&(cReveal|cShow|cWhat) != 0 && c&(cInstr|cRule) != 0:
 			kind = kDisclose
+		case s.origin == Tool:
+			kind = kAbuse
 		}
 	}
 	w := float32(0)
 	switch {
-	case x >= modelAlone:
+	case alone:
 		w = 0.8
 	case top >= 0.35:
 		w = 0.4
@@ -142,16 +239,22 @@ func (s *scorer) weigh(from, to int, features []uint32) {
 	s.e.add(kind, "model", w, s.z.toks[from].start, s.z.toks[to-1].end)
 }
 
-// odds is the model's score of a stretch, less where it talks of attacks.
-func (s *scorer) odds(m *Model, from, to int, features []uint32) float32 {
-	x := m.Score(features)
+// discount is what the log-odds of a span are too high by, since it talks of
+// attacks or of what isn't the model's.
+func (s *scorer) discount(from, to int) (x float32) {
 	if s.near(from, to)&(cTalk|cGuard) != 0 {
-		x -= 1.5
+		x += 1.5
+		// nothing is left of a quotation beside what says that it is an attack
+		for k := from + 1; k < to; k++ {
+			if s.z.toks[k].punct == '"' {
+				return quotedAttack
+			}
+		}
 	}
 	// "your instructions for the oven" are not the model's
 	for k := from + 1; k+1 < to; k++ {
 		if t := s.z.toks; t[k].is(cInstr|cRule) && t[k-1].is(cYour) && !t[k].is(cSystem) && s.word(k+1) == "for" {
-			x -= 1.5
+			x += 1.5
 		}
 	}
 	return x
@@ -163,28 +266,45 @@ const (
 	fPair
 	fClass
 	fClasses
+	inData // added to the kind of a word or pair in what comes in as data
 )
 
 const notFeature = cTail | cAnchor | cForeign
 
 func (s *scorer) features(dst []uint32, from, to int) []uint32 {
+	s.each(from, to, func(f uint32, _, _ int, _, _ class) { dst = append(dst, f) })
+	return dst
+}
+
+// each calls f with the features of the tokens [from, to), which are of one
+// sentence, and what each is made of: one or two tokens, or one or two classes.
+func (s *scorer) each(from, to int, f func(feature uint32, i, j int, a, b class)) {
 	t := s.z.toks
+	data := s.origin == Tool
 	for i := from; i < to; i++ {
-		dst = append(dst, mix(fWord, uint64(t[i].hash)))
-		if i+1 < to && t[i+1].sentence == t[i].sentence {
-			dst = append(dst, mix(fPair, uint64(t[i].hash)<<32|uint64(t[i+1].hash)))
+		word := uint64(t[i].hash)
+		f(mix(fWord, word), i, -1, 0, 0)
+		if data {
+			f(mix(fWord+inData, word), i, -1, 0, 0)
+		}
+		if i+1 < to {
+			pair := word<<32 | uint64(t[i+1].hash)
+			f(mix(fPair, pair), i, i+1, 0, 0)
+			if data {
+				f(mix(fPair+inData, pair), i, i+1, 0, 0)
+			}
 		}
 		for x := t[i].class &^ notFeature; x != 0; x &= x - 1 {
 			a := x & -x
-			dst = append(dst, mix(fClass, uint64(a)))
-			for k := i + 1; k < to && k <= i+5 && t[k].sentence == t[i].sentence; k++ {
+			f(mix(fClass, uint64(a)), -1, -1, a, 0)
+			for k := i + 1; k < to && k <= i+5; k++ {
 				for y := t[k].class &^ notFeature; y != 0; y &= y - 1 {
-					dst = append(dst, mix(fClasses, classPair(a, y&-y)))
+					b := y & -y
+					f(mix(fClasses, classPair(a, b)), -1, -1, a, b)
 				}
 			}
 		}
 	}
-	return dst
 }
 
 func classPair(a, b class) uint64 { return uint64(a)*31 + uint64(b)*0x9e3779b97f4a7c15 }
@@ -202,67 +322,74 @@ type Feature struct {
 	Weight float32
 }
 
-// ExplainModel returns the model's log-odds for the stretch of a text that it
-// holds most likely an attack, and that stretch's features, strongest first. The
-// names hold words of the text.
-func ExplainModel(text string, hits []Hit) (float32, []Feature) {
-	m, err := model()
-	if err != nil {
-		return 0, nil
-	}
+// Explain returns the model's log-odds for the sentences of a text that it holds
+// most likely an attack, and their features, strongest first. The names hold words
+// of the text.
+func (m *Model) Explain(text string, hits []Hit, origin Origin) (float32, []Feature) {
 	best, found := float32(math.Inf(-1)), []Feature(nil)
-	s := &scorer{text: text, z: tokenizer{lex: lex()}}
-	s.judge = func(from, to int, f []uint32) {
-		if x := m.Score(f); x > best {
-			best, found = x, s.named(m, from, to, len(f))
-		}
+	s := newScorer(m, text, origin)
+	defer s.free()
+	s.judge = func() {
+		s.sum(m)
+		s.spans(m, func(from, to int, odds float32) {
+			if odds > best {
+				best, found = odds, s.named(m, from, to)
+			}
+		})
 	}
 	s.collect(hits)
 	slices.SortStableFunc(found, func(a, b Feature) int {
-		switch x, y := abs(a.Weight), abs(b.Weight); {
-		case x > y:
-			return -1
-		case x < y:
-			return 1
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(abs(b.Weight), abs(a.Weight)), strings.Compare(a.Name, b.Name))
 	})
 	return best, found
 }
 
+// ExplainModel is [Model.Explain] of the model in use.
+func ExplainModel(text string, hits []Hit, origin Origin) (float32, []Feature) {
+	m, err := model()
+	if err != nil {
+		return 0, nil
+	}
+	return m.Explain(text, hits, origin)
+}
+
 func abs(x float32) float32 { return max(x, -x) }
 
-func (s *scorer) named(m *Model, from, to, n int) (out []Feature) {
-	t := s.z.toks
-	unit := m.Scale / float32(math.Sqrt(float64(n)+1))
-	seen := map[uint32]int{}
-	add := func(f uint32, name func() string) {
-		w := m.Weights[f]
-		if w == 0 {
-			return
+// named are the features of the tokens [from, to) that have a weight.
+func (s *scorer) named(m *Model, from, to int) (out []Feature) {
+	n := 0
+	at := map[uint32]int{} // the place in out of a feature
+	for _, p := range s.sentences {
+		if p.from < from || p.to > to {
+			continue
 		}
-		if k, ok := seen[f]; ok {
-			out[k].Weight += float32(w) * unit
-			return
-		}
-		seen[f] = len(out)
-		out = append(out, Feature{name(), float32(w) * unit})
-	}
-	for i := from; i < to; i++ {
-		add(mix(fWord, uint64(t[i].hash)), func() string { return strings.Clone(s.word(i)) })
-		if i+1 < to && t[i+1].sentence == t[i].sentence {
-			add(mix(fPair, uint64(t[i].hash)<<32|uint64(t[i+1].hash)), func() string { return s.word(i) + " " + s.word(i+1) })
-		}
-		for x := t[i].class &^ notFeature; x != 0; x &= x - 1 {
-			a := x & -x
-			add(mix(fClass, uint64(a)), func() string { return "<" + className(a) + ">" })
-			for k := i + 1; k < to && k <= i+5 && t[k].sentence == t[i].sentence; k++ {
-				for y := t[k].class &^ notFeature; y != 0; y &= y - 1 {
-					b := y & -y
-					add(mix(fClasses, classPair(a, b)), func() string { return "<" + className(a) + "> <" + className(b) + ">" })
-				}
+		n += p.features
+		s.each(p.from, p.to, func(f uint32, i, j int, a, b class) {
+			w := float32(m.Weights[f])
+			if w == 0 {
+				return
 			}
-		}
+			if k, ok := at[f]; ok {
+				out[k].Weight += w
+				return
+			}
+			at[f] = len(out)
+			var name string
+			switch {
+			case j >= 0:
+				name = s.word(i) + " " + s.word(j)
+			case i >= 0:
+				name = strings.Clone(s.word(i))
+			case b != 0:
+				name = "<" + className(a) + "> <" + className(b) + ">"
+			default:
+				name = "<" + className(a) + ">"
+			}
+			out = append(out, Feature{name, w})
+		})
+	}
+	for i := range out {
+		out[i].Weight *= m.Scale / float32(math.Sqrt(float64(n)+1))
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package injection
 
 import (
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -11,10 +12,11 @@ type scorer struct {
 	z      tokenizer
 	e      evidence
 
-	// judge is told the features of every stretch
-	m     *Model
-	judge func(from, to int, features []uint32)
-	feats []uint32
+	// judge looks at the sentences of every window
+	m         *Model
+	judge     func()
+	sentences []sentence
+	feats     []uint32
 
 	low   []byte // the window in lower case
 	lowAt int    // its place in the text
@@ -227,6 +229,9 @@ func (s *scorer) quoted(i int) bool {
 	if k := strings.IndexByte(rest, '\n'); k >= 0 {
 		rest = rest[:k]
 	}
+	if s.origin == Tool && isValue(line) {
+		return false
+	}
 	switch {
 	case strings.Count(line, `"`)%2 == 1 && strings.Contains(rest, `"`):
 		return true
@@ -244,6 +249,36 @@ func (s *scorer) quoted(i int) bool {
 	}
 	return open > 0 && strings.Contains(rest, "'")
 }
+
+// isValue tells that a line ends in a quoted string that is a value of JSON or YAML:
+// the quotation marks are those of the format, and nobody quotes.
+func isValue(line string) bool {
+	k := strings.LastIndexAny(line, "\"'")
+	// marks within the value
+	for k > 0 && (line[k-1] == '\\' || line[k] == '\'' && isWord(line[k-1])) {
+		k = strings.LastIndexAny(line[:k], "\"'")
+	}
+	if k < 0 {
+		return false
+	}
+	before := strings.TrimRight(line[:k], " \t")
+	if before == "" {
+		return k > 0 // an element of a list on an indented line
+	}
+	switch rest := before[:len(before)-1]; before[len(before)-1] {
+	case '[', '{', '-':
+		return true
+	case ',':
+		return strings.ContainsAny(rest, "\"'[{")
+	case ':':
+		// after a key: a quoted one, or one word
+		key := strings.TrimLeft(rest, "- \t")
+		return strings.HasSuffix(key, `"`) || strings.HasSuffix(key, "'") || !strings.ContainsAny(key, " \t")
+	}
+	return false
+}
+
+func isWord(c byte) bool { return c >= utf8.RuneSelf || wordByte[c] }
 
 // override: a verb that sets aside, before something that steers the model.
 func (s *scorer) override(i int) {
@@ -716,6 +751,9 @@ func (s *scorer) disclose(i int) {
 		w += 0.1
 	}
 	f := s.talk(i)
+	if s.origin == Tool && !t[i].is(cInstr) {
+		f *= 0.6 // "your order" in a mail is the customer's
+	}
 	if near&cGuard != 0 {
 		f *= 0.4
 	}
@@ -872,6 +910,9 @@ func (s *scorer) discloseAbove(i, from, to int) {
 		if w := s.word(k); t[k].is(cPrior) && (t[k].is(cForeign) || w == "above" || w == "before" || w == "preceding" || w == "prior" || w == "earlier" || w == "so") {
 			// "above the match", "before the first comma" are places in a text
 			next := k + 1
+			if w == "before" && s.origin == Tool && next < to && t[next].is(cYou) {
+				continue // one step before another
+			}
 			if w != "so" && k >= i && next < to && t[next].punct == 0 && !t[next].is(cThat|cExact|cPolite|cTo|cAI|cThing|cYou) && !(next+1 < to && t[next+1].is(cThing|cInstr)) && !containsAny(s.word(next), "in", "as", "into", "verbatim") {
 				continue
 			}
@@ -1226,7 +1267,28 @@ func (s *scorer) abuse(i int) {
 			s.e.add(kAbuse, "other-task-first", 0.8*f, t[i].start, t[i].end)
 		}
 	}
-	if c&cAI != 0 && s.origin == Tool && s.near(i+1, min(to, i+8))&(cModal|cPolite|cExec|cSend|cYou) != 0 {
-		s.e.add(kAbuse, "speaks-to-model", 0.4*f, t[i].start, t[i].end)
+	if c&cAI != 0 && s.origin == Tool && s.addressed(i, to) {
+		s.e.add(kAbuse, "speaks-to-model", 0.35*f, t[i].start, t[i].end)
 	}
+}
+
+// addressed tells that token i, a name for models, is who is spoken to in what
+// comes in as data: "assistant: send", "Claude, please", "agents must".
+func (s *scorer) addressed(i, to int) bool {
+	t := s.z.toks
+	if i+1 >= to {
+		return false
+	}
+	next := t[i+1]
+	switch next.punct {
+	case ',', ':':
+		return next.is(cExec | cSend | cShow | cPolite | cYou | cIgnore | cReply | cModal)
+	case 0:
+		switch s.word(i + 1) {
+		case "must", "should", "shall", "muss", "soll", "sollte", "doit", "debe", "deve", "должен":
+			return true
+		}
+		return next.is(cPolite) && s.word(i+1) == "please"
+	}
+	return false
 }

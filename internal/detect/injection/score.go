@@ -196,6 +196,9 @@ func (s *scorer) collect(hits []Hit) {
 	case len(text) <= mediumText:
 		need = 3
 	}
+	if s.origin == Tool && need > 1 {
+		need -= 1 // what comes in as data has less that speaks to a model
+	}
 	var last [groupsCount]int // end of the last keyword of each group
 	from, to := -1, -1        // the window that is open
 	for i := range last {
@@ -252,8 +255,12 @@ func (s *scorer) look(from, to int) {
 	s.low, s.lowAt = appendLower(s.low[:0], s.text[a:b]), a
 	s.z.window(s.text, a, b)
 	s.window()
+	s.part()
+	if s.origin == Tool {
+		s.data()
+	}
 	if s.judge != nil {
-		s.stretches()
+		s.judge()
 	}
 }
 

@@ -110,6 +110,15 @@ func (z *tokenizer) window(text string, from, to int) {
 			if !wordByte[c] {
 				switch c {
 				case ' ', '\t', '\r':
+				case '\\':
+					// an escape in JSON or code: of a new line, or of what ends none
+					if i+1 < to && escaped(text[i+1]) {
+						if text[i+1] == 'n' {
+							sentence++
+						}
+						i++
+					}
+					punct = c
 				case '.', '!', '?', ';':
 					// a point within a token such as v2.1 ends no sentence
 					if i+1 >= to || !(text[i+1] < utf8.RuneSelf && wordByte[text[i+1]]) {
@@ -187,6 +196,9 @@ func (z *tokenizer) window(text string, from, to int) {
 		}
 	}
 }
+
+// escaped tells letters that stand for white space after a backslash.
+func escaped(c byte) bool { return c == 'n' || c == 't' || c == 'r' }
 
 // inWord tells apostrophes, hyphens and points that join two word bytes.
 func inWord(text string, j, to int) bool {

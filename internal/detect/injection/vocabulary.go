@@ -339,6 +339,10 @@ var mediumWords = map[class]string{
 	cLimit:  "restriction|limitation|ethical|immoral|censor|regardless|no longer|not bound|free from|free of|不受|制限",
 	cRole:   "chatgpt|openai|anthropic|language model|pretend|act as|act like|act accordingly|simulate|roleplay|role-play|role play|you are now|from now on|chatbot|stell dir vor|fais semblant|finge|представь|假装|扮演|ふり",
 	cReveal: "reveal|verbatim|word for word|exfiltrat|at the top|beginning of|start of|first sentence|first words",
+	// what has a model act out of data
+	cSend: "http_post|http post|send_email|delete_file|_file on|before repl|before respond|before answer|before you|before contin|before process|before summar|when summar|while summar|instead of summar|in your summary|in your answer|in your reply|" +
+		"in your response|end of your|end every|every response|every answer|every reply|when you read|when you process|as you read|agent|webhook|on behalf of|decode|rot13|base64|curl |the user has|the user wants|the user's|attention|" +
+		"to complete this|this document|diesem dokument|ce document|este documento|questo documento|jeder antwort|toute réponse|cualquier respuesta|ogni risposta",
 	cIgnore: "obey|comply|turn off|switch off|not allowed|violate|dismiss",
 }
 

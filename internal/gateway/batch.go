@@ -20,6 +20,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/anthropic"
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/conversation"
 	"github.com/claudeaudit/claudeaudit/internal/genai"
 	"github.com/claudeaudit/claudeaudit/internal/jcs"
 )
@@ -125,44 +126,84 @@ var errBatch = &apiError{
 	"requests must be a list of 1 to " + strconv.Itoa(maxBatchRequests) + " requests, each with params and a custom_id of its own", 0,
 }
 
-// parseBatch makes a call of each request of a batch.
-func (c *call) parseBatch(v jcs.Value) *apiError {
-	requests := v.Get("requests")
-	if requests.Kind() != jcs.KindArray || requests.Len() == 0 || requests.Len() > maxBatchRequests {
-		return errBatch
-	}
-	seen := make(map[string]struct{}, requests.Len())
-	items := make([]*call, 0, requests.Len())
-	for _, request := range requests.Elems() {
-		item, params := request.Get("custom_id").Str(), request.Get("params")
-		if _, twice := seen[item]; twice || item == "" || len(item) > maxCustomID || params.Kind() != jcs.KindObject {
+// itemCost is about what a request of a batch takes in memory beside the body, until the batch is made.
+const itemCost = 2 << 10
+
+// parseBatch makes a call of each request of a batch. Of what is asked only the text is kept: each request is read again when it
+// is needed, so that one is in memory at a time.
+func (c *call) parseBatch() *apiError {
+	seen := map[string]struct{}{}
+	var parser jcs.Parser
+	err := parser.Elements(text(c.body), "requests", jcs.DefaultLimits, func(raw string, request jcs.Value) error {
+		item, params := strings.Clone(request.Get("custom_id").Str()), request.Get("params")
+		if _, twice := seen[item]; twice || item == "" || len(item) > maxCustomID || params.Kind() != jcs.KindObject || len(c.items) == maxBatchRequests {
 			return errBatch
+		}
+		if len(c.items)%tellAtOnce == 0 && !c.hold(itemCost*tellAtOnce) {
+			return errOverloaded
 		}
 		seen[item] = struct{}{}
 		i := &call{
-			g: c.g, r: c.r, up: c.up, id: itemID(c.id, item), item: item, start: c.start, who: c.who, sha: c.sha,
+			g: c.g, r: c.r, up: c.up, id: itemID(c.id, item), item: item, raw: raw, start: c.start, who: c.who, sha: c.sha,
 			op: operation{name: "chat", surface: c.op.surface}, completeness: genai.ContentNone,
 		}
 		i.who.flags = slices.Clone(c.who.flags)
-		i.conv, i.request = anthropic.ReadRequest(params)
-		i.op.model = i.request.Model
-		i.conv.Normalize()
+		i.readParams(params)
+		i.op.model = strings.Clone(i.request.Model)
 		if i.conv.HasPrompt() {
 			i.completeness = genai.ContentFull
 		}
 		i.identifyBody()
-		items = append(items, i)
+		i.forget()
+		c.items = append(c.items, i)
+		return nil
+	})
+	var own *apiError
+	switch {
+	case errors.As(err, &own):
+	case err != nil:
+		c.completeness = genai.ContentUnparsed
+		c.unparsed = append(c.unparsed, unparsed("request", c.body, err))
+		own = errUnreadable
+	case len(c.items) == 0:
+		own = errBatch
 	}
-	c.items = items
-	return nil
+	if own != nil {
+		c.items = nil
+	}
+	return own
+}
+
+func (c *call) readParams(params jcs.Value) {
+	c.conv, c.request = anthropic.ReadRequest(params)
+	c.conv.Normalize()
+}
+
+// recall reads a request of a batch again.
+func (c *call) recall() {
+	v, err := jcs.ParseStrict(c.raw, jcs.DefaultLimits)
+	if err != nil {
+		panic(err) // of a text that was read before: cannot be
+	}
+	c.readParams(v.Get("params"))
+}
+
+// forget lets go of what was read.
+func (c *call) forget() {
+	c.conv, c.request = conversation.Conversation{}, anthropic.RequestInfo{}
 }
 
 // decideItems asks the policy about each request of a batch. One that is blocked blocks the batch, and
 // is recorded beside it.
 func (c *call) decideItems() *apiError {
+	if c.g.set.Policy == nil {
+		return nil
+	}
 	for _, i := range c.items {
+		i.recall()
 		err := i.decide()
 		if err == nil {
+			i.forget()
 			continue
 		}
 		it := i.initial()
@@ -182,10 +223,12 @@ func (g *Gateway) initiatedItems(c *call) error {
 	var its []*genai.Interaction
 	size, share := 0, len(c.body)/max(1, len(c.items))
 	for n, i := range c.items {
+		i.recall()
 		it := i.initial()
 		it.Gateway.Status = audit.StatusInitiated
 		its = append(its, it)
-		i.conv, i.unparsed = c.conv, nil // recorded
+		i.forget()
+		i.raw = "" // recorded
 		if size += share; len(its) < tellAtOnce && size < tellBytes && n < len(c.items)-1 {
 			continue
 		}
@@ -197,22 +240,21 @@ func (g *Gateway) initiatedItems(c *call) error {
 	return nil
 }
 
-// itemOutcomes are the endings of a batch's requests when the batch itself was not made.
-func (c *call) itemOutcomes(of *genai.Interaction) []*genai.Interaction {
-	if c.op.batch != "" {
-		return nil // it was: they end with their results
-	}
-	its := make([]*genai.Interaction, 0, len(c.items))
-	for _, i := range c.items {
-		it := i.outcome(of.Gateway.Status, of.Gateway.Ended, of.ErrorType)
-		it.ErrorTypeExact, it.Gateway.HTTPStatus = of.ErrorTypeExact, of.Gateway.HTTPStatus
-		it.Gateway.ResponseBytes = nil
-		if it.Gateway.Status == audit.StatusSuccess { // an answer that names no batch
-			it.Gateway.Status, it.ErrorType = audit.StatusError, "batch_unknown"
+// recordItems records the endings of a batch's requests when the batch itself was not made, some at a time.
+func (g *Gateway) recordItems(ctx context.Context, of *genai.Interaction, items []*call) {
+	for some := range slices.Chunk(items, tellAtOnce) {
+		its := make([]*genai.Interaction, 0, len(some))
+		for _, i := range some {
+			it := i.outcome(of.Gateway.Status, of.Gateway.Ended, of.ErrorType)
+			it.ErrorTypeExact, it.Gateway.HTTPStatus = of.ErrorTypeExact, of.Gateway.HTTPStatus
+			it.Gateway.ResponseBytes = nil
+			if it.Gateway.Status == audit.StatusSuccess { // an answer that names no batch
+				it.Gateway.Status, it.ErrorType = audit.StatusError, "batch_unknown"
+			}
+			its = append(its, it)
 		}
-		its = append(its, it)
+		g.recordOutcome(ctx, its...)
 	}
-	return its
 }
 
 // batchAnswer reads an answer that can name a batch, whole, before it is passed on: so that the batch's

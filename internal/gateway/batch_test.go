@@ -285,11 +285,16 @@ func FuzzBatchBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		v, err := jcs.ParseStrict(string(data), jcs.DefaultLimits)
 		if err != nil {
+			c := &call{g: New(Settings{Limits: testLimits()}), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
+			require.NotNil(t, c.parseBatch(), "what is no JSON is no batch")
 			return
 		}
-		c := &call{g: New(Settings{Limits: testLimits()})}
-		if err := c.parseBatch(v); err == nil {
+		c := &call{g: New(Settings{Limits: testLimits()}), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
+		if err := c.parseBatch(); err == nil {
 			require.Len(t, c.items, v.Get("requests").Len())
+			for _, i := range c.items {
+				i.recall()
+			}
 		}
 	})
 }

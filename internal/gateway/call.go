@@ -50,6 +50,7 @@ type call struct {
 	// items are the requests of a batch, item what names this one in it.
 	items    []*call
 	item     string
+	raw      string // what was asked, of a request of a batch
 	unparsed []genai.Unparsed
 	// asked is what the policy was asked about; nil when there is none.
 	asked    *Call
@@ -215,6 +216,9 @@ func (c *call) parse() *apiError {
 	if !c.op.proto.json() {
 		return nil
 	}
+	if c.op.proto == protoBatch {
+		return c.parseBatch()
+	}
 	v, err := jcs.ParseStrict(text(c.body), jcs.DefaultLimits)
 	if err == nil && v.Kind() != jcs.KindObject {
 		err = jcs.ErrInvalid
@@ -225,8 +229,6 @@ func (c *call) parse() *apiError {
 		return errUnreadable
 	}
 	switch c.op.proto {
-	case protoBatch:
-		return c.parseBatch(v)
 	case protoComplete:
 		c.conv, c.request = anthropic.ReadCompleteRequest(v)
 	case protoConverse:

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -72,7 +71,7 @@ func (g *Gateway) answering(c *call, responseID string) {
 // ended is a call that ended, and the requests of the batch that it didn't make.
 type ended struct {
 	it    *genai.Interaction
-	items []*genai.Interaction
+	items []*call
 }
 
 const (
@@ -88,21 +87,17 @@ const (
 func (g *Gateway) outcome(c *call, it *genai.Interaction) {
 	g.outcomes.Add(1)
 	ctx := context.WithoutCancel(c.r.Context())
-	e := ended{it, c.itemOutcomes(it)}
+	e := ended{it: it}
+	if c.op.batch == "" { // else it was made: they end with their results
+		e.items = c.items
+	}
 	select {
 	case g.ended <- e:
 		g.record()
 	default:
 		defer g.outcomes.Done() // as many as may be wait already: now the client waits too
-		g.recordItems(ctx, e.items)
+		g.recordItems(ctx, it, e.items)
 		g.recordOutcome(ctx, it)
-	}
-}
-
-// recordItems records the endings of a batch's requests.
-func (g *Gateway) recordItems(ctx context.Context, items []*genai.Interaction) {
-	for some := range slices.Chunk(items, tellAtOnce) {
-		g.recordOutcome(ctx, some...)
 	}
 }
 
@@ -122,7 +117,7 @@ func (g *Gateway) record() {
 				case e := <-g.ended:
 					group = append(group, e.it)
 					// Before the end of the batch they are of.
-					g.recordItems(context.Background(), e.items)
+					g.recordItems(context.Background(), e.it, e.items)
 				default:
 					more = false
 				}

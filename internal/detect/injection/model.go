@@ -43,7 +43,7 @@ const (
 	modelAlone   = 1.3
 	modelBeside  = 0.5
 	quotedAttack = 100 // more than any
-	dataAlone    = 1.0
+	dataAlone    = 1.2
 	dataBeside   = 0.2
 )
 

@@ -666,6 +666,11 @@ func (s *scorer) disclose(i int) {
 		return
 	}
 	yours := own&cYour != 0
+	for k := g; yours && s.origin == Tool && k < i; k++ {
+		if t[k].is(cYour) && t[k+1].is(cAI) {
+			yours = false // "your model's system prompt" is said to who runs it
+		}
+	}
 	system := own&cSystem != 0 || t[i].is(cSystem) || strings.HasPrefix(s.word(i), "system") || strings.HasPrefix(s.word(i), "preprompt") || strings.Contains(s.word(i), "系统") || strings.Contains(s.word(i), "システム")
 	o := float32(0)
 	switch {
@@ -693,6 +698,9 @@ func (s *scorer) disclose(i int) {
 		o = 0.3
 	default:
 		return
+	}
+	if s.origin == Tool && !yours && !given && s.near(i+1, min(to, i+4))&cYour != 0 && s.near(i+1, min(to, i+5))&cAI != 0 {
+		o -= 0.2 // likewise "the system prompt of your model"
 	}
 	if !yours && containsAny(s.span(g, i), "its ", "their ", "his ", "her ") {
 		o *= 0.5
@@ -1221,7 +1229,8 @@ func (s *scorer) abuse(i int) {
 		if s.near(i, i+8)&cUser != 0 {
 			w += 0.3
 		}
-		if s.origin == Tool {
+		// what is done "silently" in a document is mostly said of a program
+		if s.origin == Tool && (s.word(i) != "silently" || s.near(i-8, i+9)&(cSend|cUser) != 0) {
 			w += 0.3
 		}
 		s.e.add(kAbuse, "covert", w*f, t[i].start, t[i].end)

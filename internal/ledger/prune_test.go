@@ -529,7 +529,7 @@ func TestSecondVerifierAgreesOnARemovedPrefix(t *testing.T) {
 		bad(name, backed, admin)
 		e.restore(t, snap)
 	}
-	for i := range 20 {
+	for i := range 8 {
 		b := bytes.Clone(snap[noteFile])
 		at := (i*97 + 5) % len(b)
 		b[at] ^= 1 << (i % 8)

@@ -83,8 +83,63 @@ const maxEvents = 10 << 20
 // ErrTooMany says that a query matches more records than can be worked on at a time.
 var ErrTooMany = errors.New("too many records")
 
-// Find goes over a ledger three times: for the events of which any entry matches,
-// for all entries of these events, and for what else is under their keys. Entries about the trail itself are left out.
+// maxTwins bounds the events that one response id joins, as in an index: an id that
+// more events share identifies no call.
+const maxTwins = 32
+
+// twins finds the events that another stream tells of the same calls under another
+// event id: with the same response id. Such a telling may name no user, and yet a session.
+func twins(each func(fn func(p ledger.Place, rec *audit.Record) error) error, events map[uuid.UUID]bool) ([]uuid.UUID, error) {
+	type told struct {
+		mine    map[uuid.UUID]bool
+		streams map[string]bool // that tell of mine
+		others  []uuid.UUID
+		outside []uuid.UUID // of others, those that a stream tells that tells none of mine
+	}
+	responses := map[string]*told{}
+	if err := each(func(p ledger.Place, rec *audit.Record) error {
+		if rec.ResponseID == "" || !events[rec.EventID] {
+			return nil
+		}
+		t := responses[rec.ResponseID]
+		if t == nil {
+			t = &told{mine: map[uuid.UUID]bool{}, streams: map[string]bool{}}
+			responses[rec.ResponseID] = t
+		}
+		if len(t.mine) <= maxTwins {
+			t.mine[rec.EventID] = true
+		}
+		t.streams[p.Stream] = true
+		return nil
+	}); err != nil || len(responses) == 0 {
+		return nil, err
+	}
+	if err := each(func(p ledger.Place, rec *audit.Record) error {
+		t := responses[rec.ResponseID]
+		if t == nil || events[rec.EventID] || len(t.others) > maxTwins || slices.Contains(t.others, rec.EventID) {
+			return nil
+		}
+		t.others = append(t.others, rec.EventID)
+		if !t.streams[p.Stream] {
+			t.outside = append(t.outside, rec.EventID)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var out []uuid.UUID
+	for _, t := range responses {
+		if len(t.mine)+len(t.others) <= maxTwins {
+			out = append(out, t.outside...)
+		}
+	}
+	slices.SortFunc(out, func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(out), nil
+}
+
+// Find goes over a ledger for the events of which any entry matches, in a ledger of several streams for
+// their twins, for all entries of these events, and for what else is under their keys. Entries about the
+// trail itself are left out.
 func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool) (*Found, error) {
 	events := map[uuid.UUID]bool{}
 	var order []uuid.UUID
@@ -113,10 +168,27 @@ func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool)
 	}); err != nil {
 		return nil, err
 	}
-	out := &Found{Events: order}
 	if len(order) == 0 {
-		return out, nil
+		return &Found{}, nil
 	}
+	streams, err := r.Streams()
+	if err != nil {
+		return nil, err
+	}
+	if len(streams) > 1 { // there are no twins within a stream
+		more, err := twins(each, events)
+		if err != nil {
+			return nil, err
+		}
+		if len(order)+len(more) > maxEvents {
+			return nil, fmt.Errorf("%w: more than %d", ErrTooMany, maxEvents)
+		}
+		for _, id := range more {
+			events[id] = true
+		}
+		order = append(order, more...)
+	}
+	out := &Found{Events: order}
 	keys := map[string]*Key{}
 	classes := map[string]*Class{}
 	if err := each(func(p ledger.Place, rec *audit.Record) error {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
@@ -41,6 +42,48 @@ func TestMatches(t *testing.T) {
 		require.Equal(t, tc.want, tc.q.Matches(r), name)
 	}
 	require.True(t, Query{}.Empty())
+}
+
+// A call that a second writer tells too, without the user, is the person's as well; an
+// id that is no call's, or two calls of one writer, are not.
+func TestFindTwins(t *testing.T) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, "test")
+	require.NoError(t, err)
+	signer, err := note.NewSigner(skey)
+	require.NoError(t, err)
+	store := bucket.NewLocal(filepath.Join(t.TempDir(), "store"))
+	n := byte(0)
+	write := func(origin string, recs ...audit.Record) {
+		t.Helper()
+		l, err := ledger.Open(t.Context(), ledger.Options{Dir: filepath.Join(t.TempDir(), "ledger"), Store: store, Origin: origin, Signer: signer, VerifierKey: vkey})
+		require.NoError(t, err)
+		for i := range recs {
+			n++
+			sum := sha256.Sum256([]byte{n})
+			recs[i].Kind, recs[i].Source.Digest = audit.KindInteraction, hex.EncodeToString(sum[:16])
+			e := ledger.Entry{ID: recs[i].EventID, Time: time.Now(), Body: &recs[i]}
+			copy(e.Digest[:], sum[:])
+			_, err := l.Append(t.Context(), []ledger.Entry{e})
+			require.NoError(t, err)
+		}
+		require.NoError(t, l.Close(t.Context()))
+	}
+	of := func(event byte, user, response string) audit.Record {
+		return audit.Record{EventID: uuid.UUID{event}, UserID: user, SessionID: "s", ResponseID: response}
+	}
+	first := []audit.Record{of(1, "carol", "msg_1"), of(2, "carol", ""), of(3, "", "msg_1"), of(4, "carol", "chatcmpl-0")}
+	second := []audit.Record{of(11, "", "msg_1"), of(12, "", "msg_2"), of(13, "", "")}
+	for i := range byte(40) {
+		second = append(second, of(100+i, "", "chatcmpl-0"))
+	}
+	write("test/a", first...)
+	write("test/b", second...)
+	r := ledger.NewReader(store, "")
+	got, err := Find(t.Context(), r, Query{User: "carol"}.Matches)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{{1}, {2}, {4}, {11}}, got.Events)
+	require.Len(t, got.Entries, 4)
+	require.NoError(t, r.Close())
 }
 
 func TestFind(t *testing.T) {

@@ -595,6 +595,15 @@ func (c *Checker) parked(ctx context.Context) error {
 				if err == nil && f.Record.EventID != event {
 					continue
 				}
+				if err == nil {
+					joined, err := c.joinedElsewhere(ctx, f, h)
+					if err != nil {
+						return err
+					}
+					if joined {
+						continue
+					}
+				}
 			}
 			if err != nil && !errors.Is(err, index.ErrNotFound) && event != uuid.Nil {
 				return err
@@ -611,6 +620,33 @@ func (c *Checker) parked(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// joinedElsewhere says whether a parked document is that of a record of the ledger
+// which the index has joined to one that other ledgers tell of.
+func (c *Checker) joinedElsewhere(ctx context.Context, f index.Found, h hit) (bool, error) {
+	own, err := parseEntries(f.Entries)
+	if err != nil {
+		return false, err
+	}
+	head, err := c.r.lookUp(ctx, f.Record.EventID)
+	switch {
+	case errors.Is(err, index.ErrNotFound), errors.Is(err, index.ErrCorrupt), errors.Is(err, index.ErrNoIndex):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	all, err := parseEntries(head.Entries)
+	if err != nil {
+		return false, nil // the document of the record is found damaged for itself
+	}
+	more := c.newer(all, own)
+	if len(more) == 0 {
+		return false, nil
+	}
+	grown := newDocument(head.Record.EventID, union(slices.Clone(own), more))
+	want := c.parkedDocument(&grown, f.Record.EventID)
+	return bytes.Equal(want.append(nil), h.Source), nil
 }
 
 // missing is called for a record that the index does not have where it should.

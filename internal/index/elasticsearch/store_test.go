@@ -428,6 +428,31 @@ func TestTwoLedgers(t *testing.T) {
 	require.Contains(t, found[0], "it holds stream b, which is not checked")
 }
 
+// Ledgers that each tell one half of a call hold with an index that joined them,
+// from either side, and a half that was changed is still found.
+func TestTwinsOfTwoLedgers(t *testing.T) {
+	server := estest.Shared(t)
+	s := openStore(t, server, server.Prefix(t))
+	both, a, b := indextest.NewLedger(), indextest.NewLedger(), indextest.NewLedger()
+	same := func(r *audit.Record) { r.ResponseID = "msg_x" }
+	for _, l := range []*indextest.Ledger{both, a} {
+		l.Append("a", indextest.Record(1, same))
+	}
+	for _, l := range []*indextest.Ledger{both, b} {
+		l.Append("b", indextest.Record(2, same))
+	}
+	follow(t, both, s, 50)
+	require.Equal(t, []int{1}, indextest.IDs(t, s, index.Query{}))
+	want := indextest.Dump(t, s)
+	require.Empty(t, check(t, s.Reader, a, "b"))
+	require.Empty(t, check(t, s.Reader, b, "a"))
+	require.Empty(t, repair(t, s, b, "a"))
+	require.Equal(t, want, indextest.Dump(t, s))
+
+	server.Do(t, http.MethodPost, "/"+s.names.parked()+"/_update/"+indextest.EventID(2).String()+"?refresh=true", `{"doc":{"index":{"response":["msg_y"]}}}`, nil)
+	require.NotEmpty(t, check(t, s.Reader, b, "a"))
+}
+
 // An index of another schema is not written to.
 func TestOtherSchema(t *testing.T) {
 	server := estest.Shared(t)

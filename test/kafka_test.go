@@ -174,21 +174,20 @@ func TestScaledOut(t *testing.T) {
 		require.NoError(t, err)
 	}
 
+	// The second comes when the first has all partitions: then one with half of
+	// them all has half of each topic, and nothing moves any more.
 	var centrals []*central
 	for i := range 2 {
 		c := newCentral(t, fmt.Sprintf("central-%d", i), server.URL, prefix, store)
 		c.env = append(c.env, address)
 		c.launch()
-		centrals = append(centrals, c)
-	}
-	for _, c := range centrals {
 		c.waitReady()
-	}
-
-	// What is told of one call, each part in a request of its own, meets in one of them.
-	for _, c := range centrals {
+		centrals = append(centrals, c)
 		c.awaitPartitions(2 * partitions / len(centrals))
 	}
+	centrals[0].awaitPartitions(2 * partitions / len(centrals))
+
+	// What is told of one call, each part in a request of its own, meets in one of them.
 	captures, requests := copies(t, 1, 1)
 	for i, p := range requests {
 		require.NoError(t, agent.client().Send(t.Context(), p, otlpclient.Transports[i%len(otlpclient.Transports)]))

@@ -27,7 +27,7 @@ func TestConfig(t *testing.T) {
 		return cfg, confmap.Validate(cfg)
 	}
 	for name, want := range map[string]Config{
-		"": {Path: "./audit-data/index/audit.db", Ledger: "./audit-data/ledger", PollInterval: time.Second, BatchSize: 5000},
+		"": {Path: "./audit-data/index/audit.db", Ledger: "./audit-data/ledger", PollInterval: time.Second, BatchSize: 10_000},
 		"all": {
 			Path: "/var/lib/audit/index.db", Ledger: "/var/lib/audit/ledger", Admin: "/var/lib/audit/holds", PollInterval: 500 * time.Millisecond,
 			BatchSize: 1000, RetentionDays: 400,

@@ -33,9 +33,9 @@ var ErrBroken = errors.New("the ledger's chain is broken")
 // Defaults of a Follower.
 const (
 	DefaultPoll         = time.Second
-	DefaultBatchEntries = 5000
+	DefaultBatchEntries = 10_000
 	// maxBatchBytes bounds the lines of a batch. One line is at most 60 KiB.
-	maxBatchBytes = 8 << 20
+	maxBatchBytes = 16 << 20
 	// settleTime is the least time between two passes, so that a thousand
 	// small deliveries don't make a thousand small transactions. With each entry that a
 	// pass took it is longer: the more comes, the more of it can be taken together, a call's

@@ -100,6 +100,29 @@ func (s *elasticStore) Close() error {
 	return err
 }
 
+// errNotMade says that an index in a file is not there.
+var errNotMade = errors.New("there is no index")
+
+// openStore opens the index to change it: errNotMade where there is none, and
+// index.ErrLocked where a collector writes it.
+func openStore(ctx context.Context, p places) (index.Store, error) {
+	if p.elastic != nil {
+		s, err := openElasticStore(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	if _, err := os.Stat(p.index); errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotMade
+	}
+	s, err := sqlite.Open(ctx, p.index)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 // readErased reads which events an index has to have in erased form.
 func readErased(ctx context.Context, p places) (_ *index.Erased, err error) {
 	if p.admin == "" {
@@ -113,15 +136,10 @@ func readErased(ctx context.Context, p places) (_ *index.Erased, err error) {
 // eraseIndex erases in the index what was recorded. Where the collector writes
 // the index, it does so, and is waited for.
 func (a *app) eraseIndex(ctx context.Context, p places) (err error) {
-	var s index.Store
-	if p.elastic != nil {
-		s, err = openElasticStore(ctx, p)
-	} else {
-		if _, err := os.Stat(p.index); errors.Is(err, fs.ErrNotExist) {
-			_, err = fmt.Fprintln(a.out, "there is no index to erase the person's fields in")
-			return err
-		}
-		s, err = sqlite.Open(ctx, p.index)
+	s, err := openStore(ctx, p)
+	if errors.Is(err, errNotMade) {
+		_, err = fmt.Fprintln(a.out, "there is no index to erase the person's fields in")
+		return err
 	}
 	if errors.Is(err, index.ErrLocked) {
 		return a.awaitErased(ctx, p)

@@ -19,8 +19,6 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 	"github.com/claudeaudit/claudeaudit/internal/index"
-	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch"
-	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 	"github.com/claudeaudit/claudeaudit/internal/witness"
 )
@@ -381,29 +379,12 @@ func (l *logPruner) noteUntil(ctx context.Context, stream string) (time.Time, er
 // forgetInIndex takes the removed entries out of the index. One in SQLite that a
 // collector writes is left to it.
 func (l *logPruner) forgetInIndex(ctx context.Context, begin *ledger.Pruned) (err error) {
-	var s index.Store
-	if l.at.elastic != nil {
-		client, err := newElasticClient(ctx, l.at.elastic)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		if s, err = elasticsearch.Open(ctx, client, elasticsearch.Options{
-			Prefix: l.at.elastic.Index.Prefix, Replicas: l.at.elastic.Index.Replicas, KeepTemplate: !l.at.elastic.Index.ManageTemplate,
-		}); err != nil {
-			return fmt.Errorf("the entries are removed of the ledger, not of the index: %w", err)
-		}
-	} else {
-		if _, err := os.Stat(l.at.index); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		s, err = sqlite.Open(ctx, l.at.index)
-		if errors.Is(err, index.ErrLocked) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("the entries are removed of the ledger, not of the index: %w", hint(err))
-		}
+	s, err := openStore(ctx, l.at)
+	switch {
+	case errors.Is(err, errNotMade), errors.Is(err, index.ErrLocked):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the entries are removed of the ledger, not of the index: %w", hint(err))
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	return s.Forget(ctx, begin.Origin, begin.Size, begin.Hour)

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
@@ -173,9 +174,5 @@ func writeState(dir string, s state) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, stateFile)
-	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	return durable.Replace(filepath.Join(dir, stateFile), append(b, '\n'))
 }

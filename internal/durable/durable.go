@@ -1,4 +1,4 @@
-// Package durable makes changes of folders survive a crash.
+// Package durable makes changes of folders and whole files survive a crash.
 package durable
 
 import (
@@ -44,4 +44,25 @@ func MkdirAll(dir string) error {
 		return err
 	}
 	return SyncDir(parent)
+}
+
+// Replace gives a file, of mode 0600, these bytes: after a crash it has the old ones or the new, whole.
+func Replace(path string, b []byte) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return SyncDir(dir)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/durable"
 )
 
 // Stores is one store over several: records in one, content in another, and a
@@ -241,11 +242,7 @@ func WriteLocation(dir string, l Location) error {
 	if err != nil {
 		return fmt.Errorf("note where the ledger's objects are: %w", err)
 	}
-	path := filepath.Join(dir, locationFile)
-	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("note where the ledger's objects are: %w", err)
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := durable.Replace(filepath.Join(dir, locationFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("note where the ledger's objects are: %w", err)
 	}
 	return nil

@@ -63,19 +63,7 @@ func (s *Store) Terminate(session, rule string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.dir, "new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path(s.dir, session))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return durable.SyncDir(s.dir)
+	return durable.Replace(path(s.dir, session), append(data, '\n'))
 }
 
 // Until tells until when a session is terminated, and by which rule; the zero time when it

@@ -91,11 +91,7 @@ func newFolder(flag, dir string) error {
 }
 
 func (a *app) exportTiles(ctx context.Context, o exportOptions) (err error) {
-	p, err := a.where.find(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(ctx, p.ledger)
+	_, l, err := a.where.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -159,11 +155,7 @@ func (c *exportedCase) write(path string, b []byte) error {
 }
 
 func (a *app) exportCase(ctx context.Context, o exportOptions, q subject.Query) (err error) {
-	p, err := a.where.find(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(ctx, p.ledger)
+	p, l, err := a.where.open(ctx)
 	if err != nil {
 		return err
 	}

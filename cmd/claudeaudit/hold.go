@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,36 +100,17 @@ hold from "claudeaudit hold apply", which is to be run regularly.`,
 	return cmd
 }
 
-// openHeld opens the ledger with a store in which holds can be set.
-func openHeld(ctx context.Context, p places) (*ledger.Reader, bucket.Store, error) {
-	loc, ok, err := ledger.ReadLocation(p.ledger)
-	if err != nil {
-		return nil, nil, err
-	}
-	var s bucket.Store = bucket.NewLocal(filepath.Join(p.ledger, "store"))
-	if ok {
-		if s, err = openStores(ctx, loc); err != nil {
-			return nil, nil, err
-		}
-	}
-	return ledger.NewReader(s, filepath.Join(p.ledger, "wal")), s, nil
-}
-
 func (a *app) holdAdd(ctx context.Context, matter, by string, q subject.Query) (err error) {
-	p, err := a.where.find(ctx)
+	p, l, err := a.where.openHeld(ctx)
 	if err != nil {
 		return err
 	}
-	r, store, err := openHeld(ctx, p)
+	defer func() { err = errors.Join(err, l.Close()) }()
+	found, err := subject.Find(ctx, l.Reader, q.Matches)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
-	found, err := subject.Find(ctx, r, q.Matches)
-	if err != nil {
-		return err
-	}
-	objects, err := objectsOf(ctx, r, found)
+	objects, err := objectsOf(ctx, l.Reader, found)
 	if err != nil {
 		return err
 	}
@@ -138,7 +118,7 @@ func (a *app) holdAdd(ctx context.Context, matter, by string, q subject.Query) (
 	if err != nil {
 		return err
 	}
-	gone, err := setHolds(ctx, p, store, opHoldAdd, map[string]string{
+	gone, err := setHolds(ctx, p, l.store, opHoldAdd, map[string]string{
 		"by": by, "matter": matter, "query": string(query), "records": strconv.Itoa(len(found.Events)),
 	}, objects)
 	if err != nil {
@@ -208,38 +188,34 @@ shortest retention. Without new objects it does nothing and writes no entry.`,
 }
 
 func (a *app) holdApply(ctx context.Context, by string) (err error) {
-	p, err := a.where.find(ctx)
+	p, l, err := a.where.openHeld(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.Close()) }()
 	holds, err := activeHolds(ctx, p)
 	if err != nil {
 		return err
 	}
-	r, store, err := openHeld(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
-	objects, err := objectsOfHolds(ctx, r, holds)
+	objects, err := objectsOfHolds(ctx, l.Reader, holds)
 	if err != nil {
 		return err
 	}
 	var fresh []string
 	for _, key := range objects {
-		l, err := store.Lock(ctx, key)
+		lock, err := l.store.Lock(ctx, key)
 		if errors.Is(err, bucket.ErrNotFound) {
 			continue // content that was deleted at the end of its retention
 		}
 		if err != nil {
 			return err
 		}
-		if !l.Hold {
+		if !lock.Hold {
 			fresh = append(fresh, key)
 		}
 	}
 	if len(fresh) > 0 {
-		if _, err := setHolds(ctx, p, store, opHoldApply, map[string]string{"by": by, "matters": strconv.Itoa(len(holds))}, fresh); err != nil {
+		if _, err := setHolds(ctx, p, l.store, opHoldApply, map[string]string{"by": by, "matters": strconv.Itoa(len(holds))}, fresh); err != nil {
 			return err
 		}
 	}
@@ -367,10 +343,11 @@ have approved. An object that another matter holds stays held.`,
 }
 
 func (a *app) holdRemove(ctx context.Context, matter, requester string, approvers []string) (err error) {
-	p, err := a.where.find(ctx)
+	p, l, err := a.where.openHeld(ctx)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.Close()) }()
 	holds, err := activeHolds(ctx, p)
 	if err != nil {
 		return err
@@ -379,19 +356,14 @@ func (a *app) holdRemove(ctx context.Context, matter, requester string, approver
 	if i < 0 {
 		return negative{fmt.Errorf("no hold of matter %s", matter)}
 	}
-	r, store, err := openHeld(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
 	held := map[string]bool{}
 	var mine []string
 	for j, h := range holds {
-		found, err := subject.Find(ctx, r, h.matches)
+		found, err := subject.Find(ctx, l.Reader, h.matches)
 		if err != nil {
 			return err
 		}
-		objects, err := objectsOf(ctx, r, found)
+		objects, err := objectsOf(ctx, l.Reader, found)
 		if err != nil {
 			return err
 		}
@@ -417,7 +389,7 @@ func (a *app) holdRemove(ctx context.Context, matter, requester string, approver
 		if held[k] {
 			continue
 		}
-		deleted, err := setHold(ctx, store, k, false)
+		deleted, err := setHold(ctx, l.store, k, false)
 		if err != nil {
 			return err
 		}

@@ -60,11 +60,7 @@ entry yet, which takes seconds while the collector runs.`,
 }
 
 func (a *app) prove(ctx context.Context, event uuid.UUID, revision int64, output string) (err error) {
-	p, err := a.where.find(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(ctx, p.ledger)
+	p, l, err := a.where.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -87,28 +87,24 @@ of the bucket may delete content, but never segments: verify would say that they
 }
 
 func (a *app) prune(ctx context.Context, o pruneOptions) (err error) {
-	p, err := a.where.find(ctx)
+	p, l, err := a.where.openHeld(ctx)
 	if err != nil {
 		return err
 	}
-	r, store, err := openHeld(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close(), store.Close()) }()
+	defer func() { err = errors.Join(err, l.Close()) }()
 	holds, err := activeHolds(ctx, p)
 	if err != nil {
 		return err
 	}
-	held, err := objectsOfHolds(ctx, r, holds)
+	held, err := objectsOfHolds(ctx, l.Reader, holds)
 	if err != nil {
 		return err
 	}
-	if err := a.pruneContent(ctx, p, store, held, o); err != nil {
+	if err := a.pruneContent(ctx, p, l.store, held, o); err != nil {
 		return err
 	}
 	if o.log || !o.yes {
-		return a.pruneLog(ctx, &logPruner{at: p, reader: r, store: store, held: held, now: time.Now()}, o)
+		return a.pruneLog(ctx, &logPruner{at: p, reader: l.Reader, store: l.store, held: held, now: time.Now()}, o)
 	}
 	return nil
 }

@@ -51,11 +51,7 @@ type reindexOptions struct {
 }
 
 func (a *app) reindex(ctx context.Context, o reindexOptions) (err error) {
-	p, err := a.where.find(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(ctx, p.ledger)
+	p, l, err := a.where.open(ctx)
 	if err != nil {
 		return err
 	}

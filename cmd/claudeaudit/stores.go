@@ -86,6 +86,35 @@ func openLedger(ctx context.Context, dir string) (*openedLedger, error) {
 	return &openedLedger{Reader: ledger.NewReader(s, filepath.Join(dir, "wal")), store: s}, nil
 }
 
+// open finds the ledger and opens it for reading.
+func (l *location) open(ctx context.Context) (places, *openedLedger, error) {
+	p, err := l.find(ctx)
+	if err != nil {
+		return places{}, nil, err
+	}
+	opened, err := openLedger(ctx, p.ledger)
+	return p, opened, err
+}
+
+// openHeld finds the ledger and opens it with the store in which locks and holds are set: never a copy.
+func (l *location) openHeld(ctx context.Context) (places, *openedLedger, error) {
+	p, err := l.find(ctx)
+	if err != nil {
+		return places{}, nil, err
+	}
+	loc, ok, err := ledger.ReadLocation(p.ledger)
+	if err != nil {
+		return places{}, nil, err
+	}
+	var s bucket.Store = bucket.NewLocal(filepath.Join(p.ledger, "store"))
+	if ok {
+		if s, err = openStores(ctx, loc); err != nil {
+			return places{}, nil, err
+		}
+	}
+	return p, &openedLedger{Reader: ledger.NewReader(s, filepath.Join(p.ledger, "wal")), store: s}, nil
+}
+
 // readAggregate reads what a witness cosigned from its own ledger.
 func readAggregate(ctx context.Context, path string) (notes ledger.WitnessNotes, err error) {
 	var l *openedLedger

@@ -66,11 +66,7 @@ place. The export is an entry in the log of holds and erasures.`,
 }
 
 func (a *app) subjectExport(ctx context.Context, user, output, identity, requester string) (err error) {
-	p, err := a.where.find(ctx)
-	if err != nil {
-		return err
-	}
-	l, err := openLedger(ctx, p.ledger)
+	p, l, err := a.where.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditelasticsearchexporter/internal/metadata"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 )
 
 func TestConfig(t *testing.T) {
@@ -77,5 +78,12 @@ func TestConfig(t *testing.T) {
 			require.ErrorContains(t, err, want)
 			require.NotContains(t, err.Error(), "secret")
 		})
+	}
+}
+
+func TestExamplesOfTheReadmeAreValid(t *testing.T) {
+	t.Setenv("ELASTICSEARCH_API_KEY", "c2VjcmV0")
+	for _, example := range readmetest.YAML(t, "README.md") {
+		readmetest.Configs(t, example, "exporters", NewFactory())
 	}
 }

@@ -1,11 +1,8 @@
 package auditledgerexporter
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditledgerexporter/internal/metadata"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 )
 
 func TestConfig(t *testing.T) {
@@ -123,37 +121,14 @@ func load(t *testing.T, cm *confmap.Conf, id string) (component.Config, error) {
 	return cfg, confmap.Validate(cfg)
 }
 
-var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-
-func readme(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	return string(b)
-}
-
 func TestExamplesOfTheReadmeAreValid(t *testing.T) {
-	blocks := yamlBlock.FindAllStringSubmatch(readme(t), -1)
-	require.NotEmpty(t, blocks)
-	for _, block := range blocks {
-		doc, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
-		require.NoError(t, err, block[1])
-		all, err := doc.AsConf()
-		require.NoError(t, err, block[1])
-		exporters, err := all.Sub("exporters")
-		require.NoError(t, err, block[1])
-		require.NotEmpty(t, exporters.ToStringMap(), "an example shows the component where it stands:\n%s", block[1])
-		for id := range exporters.ToStringMap() {
-			if id == "audit_ledger" || strings.HasPrefix(id, "audit_ledger/") {
-				_, err := load(t, exporters, id)
-				require.NoError(t, err, block[1])
-			}
-		}
+	for _, example := range readmetest.YAML(t, "README.md") {
+		readmetest.Configs(t, example, "exporters", NewFactory())
 	}
 }
 
 func TestReadmeNamesEveryKey(t *testing.T) {
-	text := readme(t)
+	text := readmetest.Text(t, "README.md")
 	var keys func(prefix string, typ reflect.Type)
 	keys = func(prefix string, typ reflect.Type) {
 		for i := range typ.NumField() {

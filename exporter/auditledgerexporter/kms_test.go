@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
@@ -22,6 +21,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/kms"
 	"github.com/claudeaudit/claudeaudit/internal/kms/kmstest"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 	"github.com/claudeaudit/claudeaudit/internal/seal"
 )
 
@@ -181,24 +181,12 @@ func TestServiceKeysAreCheckedAtTheStart(t *testing.T) {
 // The example of docs/kms.md is a configuration, and its policies are JSON.
 func TestDocumentation(t *testing.T) {
 	docs := filepath.Join("..", "..", "docs")
-	text, err := os.ReadFile(filepath.Join(docs, "kms.md"))
-	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(text), "```yaml\n")
-	require.True(t, ok)
-	example, _, _ := strings.Cut(rest, "```")
-	retrieved, err := confmap.NewRetrievedFromYAML([]byte(example))
-	require.NoError(t, err)
-	cm, err := retrieved.AsConf()
-	require.NoError(t, err)
-	sub, err := cm.Sub("exporters::audit_ledger")
-	require.NoError(t, err)
-	cfg := createDefaultConfig().(*Config)
-	require.NoError(t, sub.Unmarshal(cfg))
-	require.NoError(t, cfg.Validate())
+	page := filepath.Join(docs, "kms.md")
+	cfg := readmetest.Configs(t, readmetest.YAML(t, page)[0], "exporters", NewFactory())[0].(*Config)
 	for _, name := range []string{"awskms-signer.json", "awskms-reader.json"} {
 		b, err := os.ReadFile(filepath.Join(docs, "iam", name))
 		require.NoError(t, err)
 		require.True(t, json.Valid(b), name)
 	}
-	require.Contains(t, string(text), strings.TrimPrefix(cfg.Keys.Checkpoint, "awskms:///"))
+	require.Contains(t, readmetest.Text(t, page), strings.TrimPrefix(cfg.Keys.Checkpoint, "awskms:///"))
 }

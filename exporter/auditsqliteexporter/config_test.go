@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
 	"github.com/claudeaudit/claudeaudit/exporter/auditsqliteexporter/internal/metadata"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 )
 
 func TestConfig(t *testing.T) {
@@ -76,4 +77,10 @@ func TestFile(t *testing.T) {
 	}
 	_, err := os.Stat(filepath.Join(dir, "new"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestExamplesOfTheReadmeAreValid(t *testing.T) {
+	for _, example := range readmetest.YAML(t, "README.md") {
+		readmetest.Configs(t, example, "exporters", NewFactory())
+	}
 }

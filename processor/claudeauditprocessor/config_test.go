@@ -1,10 +1,8 @@
 package claudeauditprocessor
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/dlp"
 	"github.com/claudeaudit/claudeaudit/internal/pseudonym"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 	"github.com/claudeaudit/claudeaudit/processor/claudeauditprocessor/internal/metadata"
 )
 
@@ -150,40 +149,15 @@ func load(t *testing.T, cm *confmap.Conf, id string) (component.Config, error) {
 	return cfg, confmap.Validate(cfg)
 }
 
-var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-
-func readme(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	return string(b)
-}
-
 func TestExamplesOfTheReadmeAreValid(t *testing.T) {
-	blocks := yamlBlock.FindAllStringSubmatch(readme(t), -1)
-	require.NotEmpty(t, blocks)
-	for _, block := range blocks {
-		text := strings.ReplaceAll(block[1], "${env:CLAUDEAUDIT_USER_KEY}", secret)
-		doc, err := confmap.NewRetrievedFromYAML([]byte(text))
-		require.NoError(t, err, block[1])
-		all, err := doc.AsConf()
-		require.NoError(t, err, block[1])
-		processors, err := all.Sub("processors")
-		require.NoError(t, err, block[1])
-		found := false
-		for id := range processors.ToStringMap() {
-			if id == "claude_audit" || strings.HasPrefix(id, "claude_audit/") {
-				_, err := load(t, processors, id)
-				require.NoError(t, err, block[1])
-				found = true
-			}
-		}
-		require.True(t, found, "an example shows the component where it stands:\n%s", block[1])
+	t.Setenv("CLAUDEAUDIT_USER_KEY", secret)
+	for _, example := range readmetest.YAML(t, "README.md") {
+		readmetest.Configs(t, example, "processors", NewFactory())
 	}
 }
 
 func TestReadmeNamesEveryKey(t *testing.T) {
-	text := readme(t)
+	text := readmetest.Text(t, "README.md")
 	var keys func(prefix string, typ reflect.Type)
 	keys = func(prefix string, typ reflect.Type) {
 		for i := range typ.NumField() {

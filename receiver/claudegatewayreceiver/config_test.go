@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/claudeaudit/claudeaudit/internal/gateway"
+	"github.com/claudeaudit/claudeaudit/internal/readmetest"
 )
 
 func load(t *testing.T, settings map[string]any) error {
@@ -77,55 +77,34 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-
-func readme(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	return string(b)
-}
-
 // The examples of the README are taken as they stand: a configuration with its policy, a file of keys.
 func TestExamplesOfTheReadmeAreValid(t *testing.T) {
-	configurations, keys := 0, 0
-	for _, block := range yamlBlock.FindAllStringSubmatch(readme(t), -1) {
-		doc, err := confmap.NewRetrievedFromYAML([]byte(block[1]))
-		require.NoError(t, err, block[1])
-		all, err := doc.AsConf()
-		if err != nil { // a list, which no configuration is
+	keys := 0
+	for _, example := range readmetest.YAML(t, "README.md") {
+		if strings.HasPrefix(example, "- ") { // a list, which no configuration is
 			path := filepath.Join(t.TempDir(), "keys.yaml")
-			require.NoError(t, os.WriteFile(path, []byte(block[1]), 0o600))
+			require.NoError(t, os.WriteFile(path, []byte(example), 0o600))
 			_, err := readKeys(path)
-			require.NoError(t, err, block[1])
+			require.NoError(t, err, example)
 			keys++
 			continue
 		}
-		receivers, err := all.Sub("receivers")
-		require.NoError(t, err, block[1])
-		require.NotEmpty(t, receivers.ToStringMap(), "an example shows the component where it stands:\n%s", block[1])
-		for id := range receivers.ToStringMap() {
-			sub, err := receivers.Sub(id)
-			require.NoError(t, err, block[1])
-			cfg := createDefaultConfig().(*Config)
-			require.NoError(t, sub.Unmarshal(cfg), block[1])
-			require.NoError(t, confmap.Validate(cfg), block[1])
+		for _, cfg := range readmetest.Configs(t, example, "receivers", NewFactory()) {
+			cfg := cfg.(*Config)
 			cfg.Policy.Directory = t.TempDir()
-			policy, err := cfg.Policy.policy(id)
-			require.NoError(t, err, block[1])
+			policy, err := cfg.Policy.policy("claude_gateway")
+			require.NoError(t, err, example)
 			if policy != nil {
 				require.NoError(t, policy.Close())
 			}
-			configurations++
 		}
 	}
-	require.NotZero(t, configurations)
 	require.NotZero(t, keys)
 }
 
 // The README has every key of the configuration but those of the collector's own libraries, which it links.
 func TestReadmeNamesEveryKey(t *testing.T) {
-	text := readme(t)
+	text := readmetest.Text(t, "README.md")
 	var keys func(prefix string, typ reflect.Type)
 	keys = func(prefix string, typ reflect.Type) {
 		for i := range typ.NumField() {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // onlyAnswers begins the flags that nothing but an answer raises.
@@ -44,29 +46,8 @@ func closest(s string, names []string) []string {
 	names = slices.Compact(names)
 	away := make(map[string]int, len(names))
 	for _, n := range names {
-		away[n] = distance(s, n)
+		away[n] = levenshtein.ComputeDistance(s, n)
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(away[a], away[b]) })
 	return names[:min(suggested, len(names))]
-}
-
-// distance is how many bytes have to be put in, taken out or replaced to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -393,10 +393,7 @@ func edit(t *testing.T, path string, change func([]byte) []byte) (undo func()) {
 
 func removeFile(t *testing.T, path string) (undo func()) {
 	t.Helper()
-	away, err := os.MkdirTemp(os.TempDir(), "removed")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(away)) })
-	away = filepath.Join(away, "object")
+	away := filepath.Join(t.TempDir(), "object")
 	require.NoError(t, os.Rename(path, away))
 	return func() { require.NoError(t, os.Rename(away, path)) }
 }

@@ -14,9 +14,9 @@ func foldMimeType(s string) string {
 	return strings.ToLower(strings.TrimSpace(s))
 }
 
-// dataURL reads a data: URL (RFC 2397). The data is canonical base64; when it can't be
+// DataURL reads a data: URL (RFC 2397). The data is canonical base64; when it can't be
 // decoded, it is as told.
-func dataURL(s string) (mime, data string, ok bool) {
+func DataURL(s string) (mime, data string, ok bool) {
 	if len(s) < 5 || !strings.EqualFold(s[:5], "data:") {
 		return "", "", false
 	}

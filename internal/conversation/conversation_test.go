@@ -301,7 +301,7 @@ func TestDataURLs(t *testing.T) {
 		{"dat", "", "", false},
 	}
 	for _, tt := range tests {
-		mime, data, ok := dataURL(tt.in)
+		mime, data, ok := DataURL(tt.in)
 		require.Equal(t, tt.ok, ok, tt.in)
 		require.Equal(t, tt.mime, mime, tt.in)
 		require.Equal(t, tt.data, data, tt.in)

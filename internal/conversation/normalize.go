@@ -162,7 +162,7 @@ func normalizePart(p *Part) bool {
 	case PartToolCallResponse:
 		p.Value = foldResponse(p.Value)
 	case PartURI:
-		mime, data, ok := dataURL(p.URI)
+		mime, data, ok := DataURL(p.URI)
 		if !ok {
 			return p.URI != "" && !IsPlaceholder(p.URI)
 		}
@@ -180,7 +180,7 @@ func normalizePart(p *Part) bool {
 // there was one.
 func normalizeBlob(p *Part) {
 	p.MimeType = foldMimeType(p.MimeType)
-	if mime, data, ok := dataURL(p.Data); ok {
+	if mime, data, ok := DataURL(p.Data); ok {
 		p.Data = data
 		if p.MimeType == "" {
 			p.MimeType = mime

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -176,21 +175,6 @@ func foldTexts(v jcs.Value) jcs.Value {
 		texts = append(texts, jcs.Object([]jcs.Member{{Key: "text", Value: text}, {Key: "type", Value: jcs.String("text")}}))
 	}
 	return jcs.Array(texts)
-}
-
-// blob splits a data: URL; ok is false for any other.
-func dataURL(url string) (mime, data string, ok bool) {
-	rest, ok := strings.CutPrefix(url, "data:")
-	if !ok {
-		return "", "", false
-	}
-	head, data, ok := strings.Cut(rest, ",")
-	if !ok || !strings.HasSuffix(head, ";base64") {
-		return "", "", false
-	}
-	mime = strings.TrimSuffix(head, ";base64")
-	mime, _, _ = strings.Cut(mime, ";")
-	return mime, data, true
 }
 
 func writeString(h io.Writer, s string) { _, _ = io.WriteString(h, s) }

@@ -331,7 +331,7 @@ func (m *messageReader) file(dst []conversation.Part, v, data jcs.Value, typ str
 }
 
 func (m *messageReader) uri(dst []conversation.Part, uri, typ string) []conversation.Part {
-	if mime, data, ok := dataURL(uri); ok {
+	if mime, data, ok := conversation.DataURL(uri); ok {
 		return m.blob(dst, mime, data, typ)
 	}
 	if uri == "" || isPlaceholder(uri) {

@@ -67,12 +67,12 @@ func (e evidence) verify(args ...string) result {
 	return got
 }
 
-// files gives the files below the data folder whose path contains part, in order.
-func (e evidence) files(part string) []string {
+// files gives the files of a ledger whose path contains part, in order.
+func (e evidence) files(ledger, part string) []string {
 	e.t.Helper()
 	var out []string
-	require.NoError(e.t, filepath.WalkDir(e.data, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && strings.Contains(filepath.ToSlash(strings.TrimPrefix(path, e.data)), part) {
+	require.NoError(e.t, filepath.WalkDir(filepath.Join(e.data, ledger), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && strings.Contains(filepath.ToSlash(path), part) {
 			out = append(out, path)
 		}
 		return err
@@ -82,9 +82,17 @@ func (e evidence) files(part string) []string {
 	return out
 }
 
-func (e evidence) segments() []string    { return e.files("/seg/") }
-func (e evidence) containers() []string  { return e.files("/cnt/") }
-func (e evidence) checkpoints() []string { return e.files("/cp/") }
+// The ledgers of a data folder: of the calls, and of holds and erasures.
+const (
+	callsLedger = "ledger"
+	adminLedger = "admin/ledger"
+)
+
+func (e evidence) segments() []string         { return e.files(callsLedger, "/seg/") }
+func (e evidence) containers() []string       { return e.files(callsLedger, "/cnt/") }
+func (e evidence) checkpoints() []string      { return e.files(callsLedger, "/cp/") }
+func (e evidence) adminSegments() []string    { return e.files(adminLedger, "/seg/") }
+func (e evidence) adminCheckpoints() []string { return e.files(adminLedger, "/cp/") }
 
 func (e evidence) read(path string) []byte {
 	e.t.Helper()
@@ -127,10 +135,11 @@ func (e evidence) editLines(path string, edit func(lines [][]byte) [][]byte) {
 func middle(files []string) string { return files[len(files)/2] }
 
 // tampered makes a ledger of several segments, stops the collector, and gives
-// its data folder. early is a copy of the ledger as it was halfway.
+// its data folder, with a log of holds. early is a copy as it was halfway.
 func sealedLedger(t *testing.T) (data, early string) {
 	t.Helper()
 	c := newCollector(t, "local.yaml", smallSegments)
+	holds := 0
 	half := func(n int) {
 		c.start()
 		client := c.client()
@@ -139,6 +148,10 @@ func sealedLedger(t *testing.T) (data, early string) {
 			require.NoError(t, client.Send(t.Context(), traces(calls...), otlpclient.Transports[i%3]))
 		}
 		c.stop()
+		for range 2 {
+			holds++
+			mustRun(t, "hold", "add", "--data", c.data, "--matter", fmt.Sprint(holds), "--by", "legal@example.org", "--user", fmt.Sprint("nobody ", holds))
+		}
 	}
 	half(60)
 	halfway := copyEvidence(t, c.data)
@@ -202,8 +215,29 @@ func TestTampering(t *testing.T) {
 		"a checkpoint changed":           {damage: func(e evidence) { p := middle(e.checkpoints()); e.flip(p, len(e.read(p))/2) }},
 		"a signature changed":            {damage: func(e evidence) { p := middle(e.checkpoints()); e.flip(p, len(e.read(p))-8) }},
 		"an old checkpoint for the last": {damage: func(e evidence) { c := e.checkpoints(); e.write(c[len(c)-1], e.read(c[0])) }},
-		"the whole ledger set back":      {damage: func(e evidence) { e.setBack(early, "ledger") }},
-		"another key":                    {damage: func(evidence) {}, args: []string{"--public-key", filepath.Join(otherKeys, "keys", "checkpoint.pub")}},
+		"the whole ledger set back":      {damage: func(e evidence) { e.setBack(early, callsLedger) }},
+		"a bit flipped in the log of holds": {
+			damage: func(e evidence) { p := middle(e.adminSegments()); e.flip(p, len(e.read(p))/2) }, where: adminLedger + "/store/v1/",
+		},
+		"a segment of the log of holds removed": {
+			damage: func(e evidence) { e.remove(middle(e.adminSegments())) }, where: "log of holds and erasures: entries",
+		},
+		"the last one of the log of holds removed": {
+			damage: func(e evidence) { s := e.adminSegments(); e.remove(s[len(s)-1]) }, where: "log of holds and erasures: ",
+		},
+		"two segments of the log of holds swapped": {
+			damage: func(e evidence) { s := e.adminSegments(); e.swap(s[0], s[1]) }, where: adminLedger + "/store/v1/",
+		},
+		"a checkpoint of the log of holds changed": {
+			damage: func(e evidence) { p := middle(e.adminCheckpoints()); e.flip(p, len(e.read(p))/2) }, where: adminLedger + "/store/v1/",
+		},
+		"the log of holds set back": {
+			damage: func(e evidence) { e.setBack(early, adminLedger) }, where: "log of holds and erasures: ",
+		},
+		"the log of holds damaged, with the index": {
+			damage: func(e evidence) { p := middle(e.adminSegments()); e.flip(p, len(e.read(p))/2) }, args: []string{"--index"}, where: adminLedger + "/store/v1/",
+		},
+		"another key": {damage: func(evidence) {}, args: []string{"--public-key", filepath.Join(otherKeys, "keys", "checkpoint.pub")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := copyEvidence(t, data)
@@ -250,7 +284,7 @@ func TestTamperingWithTheOpenEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := copyEvidence(t, c.data)
-			wal := largest(t, e.files("/wal/"))
+			wal := largest(t, e.files(callsLedger, "/wal/"))
 			damage(e, wal)
 			got := e.verify()
 			require.Equal(t, 1, got.code, "%s", got)

@@ -23,11 +23,15 @@ const (
 )
 
 // checkLocks asks the store for the lock of every object. One whose retention
-// has ended is in order; one that never had any is not, nor one that ought to be held.
-func checkLocks(ctx context.Context, e evidence) ([]ledger.Problem, error) {
-	held, err := heldObjects(ctx, e)
-	if err != nil {
-		return nil, err
+// has ended is in order; one that never had any is not, nor, if holds is set, one
+// that a matter ought to hold.
+func checkLocks(ctx context.Context, e evidence, holds bool) ([]ledger.Problem, error) {
+	var held map[string]bool
+	if holds {
+		var err error
+		if held, err = heldObjects(ctx, e); err != nil {
+			return nil, err
+		}
 	}
 	var mu sync.Mutex
 	var found []ledger.Problem
@@ -55,7 +59,7 @@ func checkLocks(ctx context.Context, e evidence) ([]ledger.Problem, error) {
 			}
 		})
 	}
-	err = e.store.List(ctx, "", "", func(o bucket.ObjectInfo) error {
+	err := e.store.List(ctx, "", "", func(o bucket.ObjectInfo) error {
 		if strings.HasPrefix(o.Key, bucket.ProbeDir) {
 			return nil
 		}

@@ -195,11 +195,14 @@ func (a *app) verifiedBefore(ctx context.Context, o pruneOptions) (_ map[string]
 			return nil, fmt.Errorf("--policy: %w", err)
 		}
 	}
-	removals, err := e.removals(ctx, v)
-	if err != nil {
+	admin, err := e.verifyAdmin(ctx, v)
+	switch {
+	case err != nil:
 		return nil, err
+	case admin.bad():
+		return nil, negative{errors.New(admin.why + "; nothing was removed")}
 	}
-	opts.Removals = removals.all
+	opts.Removals = admin.removals
 	rep, err := ledger.Verify(ctx, opts)
 	if err != nil {
 		return nil, err

@@ -186,20 +186,8 @@ func openRing(ctx context.Context, p places, identity string) (*openedRing, erro
 }
 
 // countShredded makes a verification count the contents whose keys were
-// destroyed, where anything was erased. The function that it returns gives the number.
-func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) (func() (uint64, error), error) {
-	erased := false
-	if p.admin != "" {
-		if err := adminEntries(ctx, p, func(r *audit.Record, _ map[string]string) error {
-			erased = erased || r.Operation == opErase && r.Status == audit.StatusSuccess
-			return nil
-		}); err != nil {
-			return nil, err
-		}
-	}
-	if !erased {
-		return func() (uint64, error) { return 0, nil }, nil
-	}
+// destroyed. The function that it returns gives the number.
+func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) func() (uint64, error) {
 	contents := map[string]uint64{} // by key id
 	next := opts.OnEntry
 	opts.OnEntry = func(stream string, seq uint64, line []byte) error {
@@ -238,5 +226,5 @@ func countShredded(ctx context.Context, p places, opts *ledger.VerifyOptions) (f
 			}
 		}
 		return n, nil
-	}, nil
+	}
 }

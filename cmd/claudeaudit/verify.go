@@ -94,11 +94,14 @@ Exit codes: 0 everything holds; 1 evidence is bad; 2 it could not be checked,
 for example without a public key. "open" completeness, a tail that no
 checkpoint covers yet, is in order while the collector runs.
 
+The log of holds and erasures is verified too, where it is: in the folder admin of
+the data folder, with its key. --admin and --admin-key name others, and have to be
+given with a bucket's URL. What is wrong with it is found and named like what is
+wrong with the ledger.
+
 Entries that were removed at the end of their retention ("claudeaudit prune
---log") are not missing when the log of holds and erasures verifies and says so,
-and what stays of them is what a checkpoint signs. That log is in the folder admin
-of the data folder, with its key; --admin and --admin-key name others, and have to
-be given with a bucket's URL.
+--log") are not missing when that log verifies and says so, and what stays of them
+is what a checkpoint signs.
 
 --index also compares the index: that it holds the ledger's entries and no
 others, and that what searches go by is what they say. An index in Elasticsearch
@@ -171,6 +174,8 @@ type report struct {
 	Witnesses  []string `json:"checkpoints_from"`
 	Policy     string   `json:"policy,omitempty"`
 	Locks      bool     `json:"locks_checked"`
+	// Admin is the log of holds and erasures, where it is there.
+	Admin *adminReport `json:"admin,omitempty"`
 	// RemovalsFrom are the keys of the log that says which entries were removed.
 	RemovalsFrom []string `json:"removals_from,omitempty"`
 	// Unended are calls that began and of which no entry says how they ended.
@@ -193,7 +198,7 @@ type firstBad struct {
 
 type indexReport struct {
 	Path     string   `json:"path"`
-	Verdict  string   `json:"verdict"` // holds, differs
+	Verdict  string   `json:"verdict"` // holds, differs, unchecked
 	Problems []string `json:"problems"`
 	More     int      `json:"more_problems,omitempty"`
 }
@@ -374,13 +379,13 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	removals, err := e.removals(ctx, o)
+	admin, err := e.verifyAdmin(ctx, o)
 	if err != nil {
 		return err
 	}
 	r := report{Path: e.dir, PublicKeys: e.keys, KeysFrom: e.keysFrom, Witnesses: e.witnesses}
 	opts := e.options()
-	opts.MissingContent, opts.ContentEvery, opts.Removals = o.contentless || o.copyOnly, o.sample, removals.all
+	opts.MissingContent, opts.ContentEvery, opts.Removals = o.contentless || o.copyOnly, o.sample, admin.removals
 	if o.sample == 0 {
 		opts.ContentEvery = -1
 	}
@@ -411,10 +416,17 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 		if o.index != defaultIndex {
 			e.at.index, e.at.elastic = o.index, nil
 		}
-		if check, err = newIndexCheck(ctx, e, o.elsewhere); err != nil {
-			return err
+		if admin.bad() {
+			r.Index = &indexReport{
+				Path: e.at.where(), Verdict: indexUnchecked,
+				Problems: []string{"the log of holds and erasures does not verify, so what the index has to leave out is not known"},
+			}
+		} else {
+			if check, err = newIndexCheck(ctx, e, &admin.events, o.elsewhere); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, check.close()) }()
 		}
-		defer func() { err = errors.Join(err, check.close()) }()
 	}
 	var unended unendedCalls
 	gaps := alive.Gaps{Longest: o.longestGap}
@@ -426,9 +438,9 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 		}
 		return check.checker.Entry(ctx, stream, seq, line)
 	}
-	shredded, err := countShredded(ctx, e.at, &opts)
-	if err != nil {
-		return err
+	shredded := func() (uint64, error) { return 0, nil }
+	if admin.erased && e.at.subject != "" {
+		shredded = countShredded(ctx, e.at, &opts)
 	}
 	r.Report, err = ledger.Verify(ctx, opts)
 	bar.finish()
@@ -438,12 +450,7 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 	if r.Shredded, err = shredded(); err != nil {
 		return err
 	}
-	removals.explain(r.Report)
-	for _, s := range r.Streams {
-		if s.Pruned > 0 {
-			r.RemovalsFrom = removals.from
-		}
-	}
+	admin.explain(&r)
 	var notes []ledger.Problem
 	if r.Unended, notes = unended.since(time.Now().Add(-o.unended), maxShown); r.Unended > 0 {
 		r.Notes = append(r.Notes, notes...)
@@ -462,7 +469,10 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 		if e.store == nil {
 			return errors.New("--locks: a folder locks nothing; the ledger must be in a bucket")
 		}
-		unlocked, err := checkLocks(ctx, e)
+		if admin.bad() {
+			r.Unchecked = append(r.Unchecked, "what matters hold: the log of holds and erasures does not verify")
+		}
+		unlocked, err := checkLocks(ctx, e, !admin.bad())
 		if err != nil {
 			return err
 		}
@@ -499,7 +509,7 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 func (r *report) outcome() error {
 	switch {
 	case r.Integrity == ledger.Bad, r.Completeness == ledger.Incomplete && len(r.Problems) > 0,
-		r.Index != nil && r.Index.Verdict != indexHolds:
+		r.Index != nil && r.Index.Verdict == indexDiffers:
 		return negative{errSaid}
 	case r.Integrity != ledger.Intact:
 		return errors.New("the ledger could not be checked: name the public key with --public-key")
@@ -543,6 +553,13 @@ func (r *report) writeText(a *app) error {
 	}
 	if len(r.Streams) == 0 {
 		say("stream        none\n")
+	}
+	if l := r.Admin; l != nil {
+		say("holds log     %s: %d entries, %s", printable(l.Path), l.Entries, l.Integrity)
+		if len(l.PublicKeys) > 0 {
+			say("; its public key is in %s", printable(strings.Join(l.PublicKeys, ", ")))
+		}
+		say("\n")
 	}
 	say("content       %d, of which %d read", r.Contents, r.ContentsRead)
 	if r.Missing > 0 {
@@ -607,7 +624,7 @@ func (r *report) writeText(a *app) error {
 	if r.Index != nil {
 		say("index         %s: %s\n", r.Index.Verdict, printable(r.Index.Path))
 		for _, p := range r.Index.Problems[:min(len(r.Index.Problems), maxShown)] {
-			say("  differs     %s\n", printable(p))
+			say("  %-11s %s\n", r.Index.Verdict, printable(p))
 		}
 		if n := max(len(r.Index.Problems)-maxShown, 0) + r.Index.More; n > 0 {
 			say("  and %d more\n", n)
@@ -628,8 +645,9 @@ func (r *report) writeText(a *app) error {
 }
 
 const (
-	indexHolds   = "holds"
-	indexDiffers = "differs"
+	indexHolds     = "holds"
+	indexDiffers   = "differs"
+	indexUnchecked = "unchecked"
 )
 
 // checker compares an index while the ledger is verified.
@@ -652,17 +670,13 @@ func (c *indexCheck) found(text string) {
 	c.report.Problems = append(c.report.Problems, text)
 }
 
-func newIndexCheck(ctx context.Context, e evidence, elsewhere []string) (_ *indexCheck, err error) {
+func newIndexCheck(ctx context.Context, e evidence, erased *index.Erased, elsewhere []string) (_ *indexCheck, err error) {
 	c := &indexCheck{report: indexReport{Path: e.at.where(), Problems: []string{}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(hint(err), c.close())
 		}
 	}()
-	erased, err := readErased(ctx, e.at)
-	if err != nil {
-		return nil, err
-	}
 	if e.at.elastic != nil {
 		return c, c.openElastic(ctx, e, erased, elsewhere)
 	}

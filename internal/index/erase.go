@@ -80,7 +80,19 @@ func (e *Erased) Len() int {
 	return len(e.events)
 }
 
+// Take takes an entry of a log of holds and erasures.
+func (e *Erased) Take(rec *audit.Record) error {
+	events, err := erasedBy(rec)
+	if err != nil {
+		return err
+	}
+	return e.add(events)
+}
+
 func (e *Erased) add(events []uuid.UUID) error {
+	if len(events) == 0 {
+		return nil
+	}
 	if e.events == nil {
 		e.events = map[uuid.UUID]struct{}{}
 	}

@@ -49,7 +49,9 @@ list of every file with its SHA-256, and a README that says how each is checked
 with public tools. With --identity it also has the prompts and responses.
 
 --tlog-tiles FOLDER writes a whole stream in the C2SP tlog-tiles form, which
-unrelated programs check.`,
+unrelated programs check. Of a stream whose first entries were removed it writes
+what that form asks of a pruned log: everything from the minimum index on, which is
+the next multiple of 256.`,
 		Example: `  claudeaudit export --case ./case-2026-117 --user carol@example.org --from 2026-01-01 --about "matter 2026-117"
   claudeaudit export --tlog-tiles ./tiles`,
 		Args: cobra.NoArgs,
@@ -109,11 +111,15 @@ func (a *app) exportTiles(ctx context.Context, o exportOptions) (err error) {
 	if err := newFolder("--tlog-tiles", o.tiles); err != nil {
 		return err
 	}
-	n, err := ledger.ExportTiles(ctx, l.Reader, o.stream, o.tiles)
+	size, minimum, err := ledger.ExportTiles(ctx, l.Reader, o.stream, o.tiles)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%d entries of %s\n", n, printable(o.stream))
+	text := fmt.Sprintf("%d entries of %s", size, printable(o.stream))
+	if minimum > 0 {
+		text += fmt.Sprintf("; minimum index %d, since entries before were removed", minimum)
+	}
+	_, err = fmt.Fprintln(a.out, text)
 	return err
 }
 

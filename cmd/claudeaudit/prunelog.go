@@ -265,7 +265,7 @@ func (a *app) removePrefix(ctx context.Context, l *logPruner, s *streamPrune, o 
 	}
 	var msg []byte
 	if again {
-		msg, err = l.store.Get(ctx, begin.Key(), maxPrunedNote)
+		msg, err = l.store.Get(ctx, begin.Key(), ledger.MaxPrunedNote)
 	} else {
 		msg, err = begin.Sign(ctx, admin.key.Signer)
 	}
@@ -341,9 +341,6 @@ func (l *logPruner) left(ctx context.Context, stores []bucket.Store, begin *ledg
 	}
 	return n, nil
 }
-
-// maxPrunedNote bounds what is read of a note.
-const maxPrunedNote = 64 << 10
 
 // stores are the store and, of a ledger in a bucket, the copy in its folder.
 func (l *logPruner) stores() ([]bucket.Store, error) {

@@ -240,7 +240,7 @@ func TestPruneLog(t *testing.T) {
 		require.Contains(t, must(t, "export", "--case", folder, "--data", p.dir, "--application", "app"), fmt.Sprintf("%d records in %d entries", p.next-first, p.next-first))
 		tiles := runWith(t, "", "export", "--tlog-tiles", filepath.Join(t.TempDir(), "tiles"), "--data", p.dir)
 		require.Equal(t, 2, tiles.code)
-		require.Contains(t, tiles.stderr, "tiles hold their hashes")
+		require.Contains(t, tiles.stderr, "the first 4 entries were removed at the end of its retention, and no tile without them is full before entry 256")
 	}
 	look(4)
 	require.NoError(t, os.RemoveAll(p.path("index")))
@@ -255,6 +255,23 @@ func TestPruneLog(t *testing.T) {
 	v = p.verdict("--index")
 	require.Zero(t, v.code, "%v", v.Problems)
 	require.Equal(t, uint64(9), v.Streams[0].Covered)
+}
+
+// The tiles of a log that was removed in part are those of a pruned log.
+func TestTilesOfAPrunedLog(t *testing.T) {
+	p := newPrunable(t)
+	end := time.Now().Add(time.Second)
+	p.write(4, end)
+	p.write(256, time.Now().Add(time.Hour))
+	waitUntil(t, end)
+	require.Zero(t, p.pruneLog().code)
+	dir := filepath.Join(t.TempDir(), "tiles")
+	require.Equal(t, "260 entries of test/log/1; minimum index 256, since entries before were removed\n", must(t, "export", "--tlog-tiles", dir, "--data", p.dir))
+	var paths []string
+	for path := range readTree(t, dir) {
+		paths = append(paths, strings.TrimPrefix(path, dir))
+	}
+	require.ElementsMatch(t, []string{"/checkpoint", "/tile/0/001.p/4", "/tile/1/000.p/1", "/tile/entries/001.p/4"}, paths)
 }
 
 // Prefixes go one after the other, and what the index has of them with it.

@@ -71,12 +71,25 @@ class Tree:
 
     @classmethod
     def of(cls, size, hashes):
-        """The tree of a size whose perfect subtrees have these roots."""
+        """The tree of a size with the hashes of the last tile of each level of tiles
+        above the lowest, the highest level first, and the roots of the perfect
+        subtrees below."""
         tree = cls()
         tree.size = size
-        heights = [i for i in reversed(range(size.bit_length())) if size >> i & 1]
-        tree.peaks = list(zip(heights, hashes))
+        hashes = iter(hashes)
+        for level in reversed(range(1, size.bit_length() // 8 + 1)):
+            part = cls()
+            for _ in range(size >> 8 * level & 255):
+                part.add(next(hashes))
+            tree.peaks += [(8 * level + height, h) for height, h in part.peaks]
+        heights = [i for i in reversed(range(8)) if size >> i & 1]
+        tree.peaks += [(i, next(hashes)) for i in heights]
         return tree
+
+    @staticmethod
+    def nodes(size):
+        """How many hashes that takes."""
+        return sum(size >> 8 * level & 255 for level in range(1, size.bit_length() // 8 + 1)) + bin(size & 255).count("1")
 
     def add(self, leaf):
         height, h = 0, leaf
@@ -501,7 +514,7 @@ class Verifier:
                 n = int(fields[1][1])
                 if lines[0] != "claudeaudit.pruned/1" or names != ["origin", "size", "root", "last", "hour"] + ["node"] * len(nodes):
                     raise Bad("malformed")
-                if fields[0][1] != origin or n != int(m.group(1)) or str(n) != fields[1][1] or n < 1 or len(nodes) != bin(n).count("1"):
+                if fields[0][1] != origin or n != int(m.group(1)) or str(n) != fields[1][1] or n < 1 or len(nodes) != Tree.nodes(n):
                     raise Bad("is of other entries than its name says")
                 removed = Tree.of(n, nodes)
                 if any(len(h) != 32 for h in nodes) or removed.root() != unpack64(fields[2][1]):

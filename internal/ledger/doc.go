@@ -63,8 +63,14 @@
 //	root <base64, RFC 6962 root over them>
 //	last <base64, leaf hash of the last of them>
 //	hour <YYYY-MM-DDTHH:00:00Z, of its segment>
-//	node <base64, root of each perfect subtree that the size is made of, the largest first>
+//	node <base64>
 //	…
+//
+// The nodes are what tlog-tiles goes on from: of each level of tiles above the lowest the
+// hashes of the last tile, the highest level first, and then the roots of the perfect
+// subtrees that the size modulo 256 is made of, the largest first. So the tiles that
+// C2SP asks of a log that is pruned there can be written, and no hash of a single
+// removed entry is kept but the last one's.
 //
 // It is written in this order: an entry in the log of holds and erasures, whose
 // details name stream, size, root and the SHA-256 of the note's text; the note;

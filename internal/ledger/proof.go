@@ -320,116 +320,106 @@ func parseProof(text []byte) (p *Proof, path tlog.RecordProof, msg []byte, err e
 }
 
 // ExportTiles writes the log up to its newest checkpoint as a C2SP tlog-tiles
-// folder: checkpoint, tile/<level>/… and tile/entries/…. It refuses a log whose
-// first entries were removed (ErrPruned), and one with an entry that the format can't hold, 65,535 bytes. Returns the size.
-func ExportTiles(ctx context.Context, r *Reader, stream, dir string) (uint64, error) {
+// folder: checkpoint, tile/<level>/… and tile/entries/…. It returns the size and the
+// log's minimum index. Of a log whose first entries were removed that is the next multiple of 256,
+// and the folder has what the format asks of a log that is pruned there; with a newest
+// checkpoint before that it is refused (ErrPruned). So is an entry that the format can't hold, 65,535 bytes.
+func ExportTiles(ctx context.Context, r *Reader, stream, dir string) (size, minimum uint64, err error) {
 	cp, msg, err := r.newestCheckpoint(ctx, stream)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	pruned, err := r.Pruned(ctx, stream)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if pruned.Size > 0 {
-		return 0, fmt.Errorf("export %s: the first %d entries were %w, and tiles hold their hashes; its entries are proven with \"claudeaudit prove\" or \"export --case\"", stream, pruned.Size, ErrPruned)
+	x := &tileWriter{dir: dir, tree: pruned.tiles(), first: (pruned.Size + tileWidth - 1) / tileWidth * tileWidth}
+	if x.first > cp.Size {
+		return 0, 0, fmt.Errorf("export %s: the first %d entries were %w, and no tile without them is full before entry %d; the newest checkpoint is of %d entries, which are proven with \"claudeaudit prove\" or \"export --case\"",
+			stream, pruned.Size, ErrPruned, x.first, cp.Size)
 	}
-	x := &tileWriter{dir: dir}
-	err = r.Entries(ctx, stream, 0, func(seq uint64, line []byte) error {
+	x.tree.full = func(level int, hashes []Hash) { x.hashes(level, x.tree.size-1, hashes) }
+	err = r.Entries(ctx, stream, pruned.Size, func(seq uint64, line []byte) error {
 		if seq >= cp.Size {
 			return errStop
 		}
 		return x.add(seq, line)
 	})
 	if err != nil && !errors.Is(err, errStop) {
-		return 0, err
+		return 0, 0, err
 	}
-	if x.tree.size != cp.Size || x.tree.root() != cp.Root {
-		return 0, fmt.Errorf("export %s: %w: its %d entries are not those of the checkpoint", stream, ErrProof, x.tree.size)
+	if e := x.tree.edge(); e.size != cp.Size || e.root() != cp.Root {
+		return 0, 0, fmt.Errorf("export %s: %w: its %d entries are not those of the checkpoint", stream, ErrProof, e.size)
 	}
 	if err := x.flush(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "checkpoint"), msg, 0o644); err != nil {
-		return 0, fmt.Errorf("export checkpoint: %w", err)
+		return 0, 0, fmt.Errorf("export checkpoint: %w", err)
 	}
-	return cp.Size, nil
+	return cp.Size, x.first, nil
 }
 
-const tileWidth = 256
-
-// tileWriter keeps the right-most tile of each level.
+// tileWriter writes the tiles of a log.
 type tileWriter struct {
 	dir     string
-	tree    edge
-	entries []byte
-	levels  []tileLevel
-}
-
-type tileLevel struct {
-	n      uint64 // index of the tile
-	hashes []Hash
+	tree    tileEdge
+	first   uint64 // of the entries that are in tiles, a multiple of tileWidth
+	entries []byte // the last bundle, and its tile
+	leaves  []Hash
+	err     error // of the first tile that could not be written
 }
 
 func (x *tileWriter) add(seq uint64, line []byte) error {
 	if len(line) > 0xffff {
 		return fmt.Errorf("export entry %d: %d bytes are more than the tile format can hold", seq, len(line))
 	}
-	x.entries = append(binary.BigEndian.AppendUint16(x.entries, uint16(len(line))), line...)
 	leaf := leafHash(line)
 	x.tree.add(leaf)
-	if x.tree.size%tileWidth == 0 {
-		if err := x.write("entries", seq/tileWidth, tileWidth, x.entries); err != nil {
-			return err
+	if seq >= x.first {
+		x.entries = append(binary.BigEndian.AppendUint16(x.entries, uint16(len(line))), line...)
+		if x.leaves = append(x.leaves, leaf); len(x.leaves) == tileWidth {
+			x.bundle(seq)
 		}
-		x.entries = x.entries[:0]
 	}
-	return x.hash(0, leaf)
+	return x.err
 }
 
-func (x *tileWriter) hash(level int, h Hash) error {
-	if level == len(x.levels) {
-		x.levels = append(x.levels, tileLevel{})
-	}
-	l := &x.levels[level]
-	l.hashes = append(l.hashes, h)
-	if len(l.hashes) < tileWidth {
-		return nil
-	}
-	if err := x.writeHashes(level); err != nil {
-		return err
-	}
-	root := treeRoot(l.hashes)
-	l.n, l.hashes = l.n+1, l.hashes[:0]
-	return x.hash(level+1, root)
+// bundle writes the entries up to one, and the tile of their hashes.
+func (x *tileWriter) bundle(last uint64) {
+	x.write("entries", last/tileWidth, len(x.leaves), x.entries)
+	x.hashes(0, last, x.leaves)
+	x.entries, x.leaves = x.entries[:0], x.leaves[:0]
 }
 
-func (x *tileWriter) writeHashes(level int) error {
-	l := &x.levels[level]
-	b := make([]byte, 0, 32*len(l.hashes))
-	for _, h := range l.hashes {
+// hashes writes the tile of a level that an entry is under.
+func (x *tileWriter) hashes(level int, seq uint64, hashes []Hash) {
+	b := make([]byte, 0, 32*len(hashes))
+	for _, h := range hashes {
 		b = append(b, h[:]...)
 	}
-	return x.write(strconv.Itoa(level), l.n, len(l.hashes), b)
+	x.write(strconv.Itoa(level), seq>>(tileHeight*(level+1)), len(hashes), b)
 }
 
+// flush writes the partial tiles.
 func (x *tileWriter) flush() error {
-	if w := int(x.tree.size % tileWidth); w > 0 {
-		if err := x.write("entries", x.tree.size/tileWidth, w, x.entries); err != nil {
-			return err
+	if len(x.leaves) > 0 {
+		x.bundle(x.tree.size - 1)
+	}
+	for i, hashes := range x.tree.levels {
+		if len(hashes) > 0 {
+			// The last entry under a tile of this level; what is after it is in no full tile below.
+			last := x.tree.size>>(tileHeight*(i+1))<<(tileHeight*(i+1)) - 1
+			x.hashes(i+1, last, hashes)
 		}
 	}
-	for level := range x.levels {
-		if len(x.levels[level].hashes) > 0 {
-			if err := x.writeHashes(level); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return x.err
 }
 
-func (x *tileWriter) write(level string, n uint64, width int, b []byte) error {
+func (x *tileWriter) write(level string, n uint64, width int, b []byte) {
+	if x.err != nil {
+		return
+	}
 	path := fmt.Sprintf("%03d", n%1000)
 	for n >= 1000 {
 		n /= 1000
@@ -439,11 +429,11 @@ func (x *tileWriter) write(level string, n uint64, width int, b []byte) error {
 		path += fmt.Sprintf(".p/%d", width)
 	}
 	name := filepath.Join(x.dir, "tile", level, filepath.FromSlash(path))
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("export tile: %w", err)
+	x.err = os.MkdirAll(filepath.Dir(name), 0o755)
+	if x.err == nil {
+		x.err = os.WriteFile(name, b, 0o644)
 	}
-	if err := os.WriteFile(name, b, 0o644); err != nil {
-		return fmt.Errorf("export tile: %w", err)
+	if x.err != nil {
+		x.err = fmt.Errorf("export tile: %w", x.err)
 	}
-	return nil
 }

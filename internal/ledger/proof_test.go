@@ -155,9 +155,10 @@ func TestExportTiles(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			e, r, stream := proofEnv(t, n)
 			dir := t.TempDir()
-			size, err := ExportTiles(t.Context(), r, stream, dir)
+			size, minimum, err := ExportTiles(t.Context(), r, stream, dir)
 			require.NoError(t, err)
 			require.Equal(t, uint64(n), size)
+			require.Zero(t, minimum)
 
 			msg, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
 			require.NoError(t, err)

@@ -68,7 +68,7 @@ func (r *Reader) PlanPrune(ctx context.Context, stream string, limit uint64, may
 	} else if ok {
 		limit = min(limit, wal)
 	}
-	tree := begin.edge()
+	tree := begin.tiles()
 	cp := "" // name of the checkpoint of p.Pruned
 	for {
 		c, n, seg, err := r.candidate(ctx, stream, tree.size)
@@ -95,14 +95,13 @@ func (r *Reader) PlanPrune(ctx context.Context, stream string, limit uint64, may
 		}
 		p.Next, p.Why = tree.size, "nothing after it is sealed"
 		root, head := heads[tree.size]
-		switch {
-		case head && root != tree.root():
-			return nil, fmt.Errorf("the first %d entries of %s are not those that the claim of the next stream names", tree.size, stream)
-		case !head && !signed(tree.size):
+		if !head && !signed(tree.size) {
 			continue
 		}
-		e := tree.clone()
-		p.Pruned = Pruned{Origin: stream, Size: e.size, Last: seg.leaf(seg.count - 1), Hour: n.hour, Frontier: e.nodes}
+		p.Pruned = Pruned{Origin: stream, Size: tree.size, Last: seg.leaf(seg.count - 1), Hour: n.hour, Nodes: tree.nodes()}
+		if head && root != p.Pruned.Root() {
+			return nil, fmt.Errorf("the first %d entries of %s are not those that the claim of the next stream names", tree.size, stream)
+		}
 		cp = cps.cur.Key
 		if head {
 			cp = ""

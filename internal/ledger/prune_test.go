@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +55,7 @@ func prune(t testing.TB, store bucket.Store, p Pruned, k testKey, objects int) {
 // Prefixes of every shape go one after the other: what remains verifies, is read
 // and proven as before, and the log goes on.
 func TestPrune(t *testing.T) {
-	const n = 600
+	const n = 800
 	e := newEnv(t)
 	l := e.open(t, func(o *Options) { o.SegmentEntries = 7 })
 	for i := 0; i < n; i += 7 {
@@ -91,10 +95,12 @@ func TestPrune(t *testing.T) {
 	old, err := NewReader(store, "").NewProver(t.Context(), stream)
 	require.NoError(t, err)
 
+	tiles := exportedTiles(t, r, stream)
+
 	var removals []Removal
 	backed := func(o *VerifyOptions) { o.Removals = removals }
 	from := uint64(0)
-	for _, want := range []uint64{7, 14, 252, 259, 511, 518, 595, n} {
+	for _, want := range []uint64{7, 14, 252, 259, 511, 518, 763, 798, n} {
 		plan, err := r.PlanPrune(t.Context(), stream, n, mayBefore(want))
 		require.NoError(t, err)
 		require.Equal(t, want, plan.Pruned.Size)
@@ -166,8 +172,7 @@ func TestPrune(t *testing.T) {
 				require.ErrorIs(t, err, ErrPruned)
 			}
 		}
-		_, err = ExportTiles(t.Context(), r, stream, t.TempDir())
-		require.ErrorIs(t, err, ErrPruned)
+		requirePrunedTiles(t, r, stream, from, n, tiles)
 	}
 	require.Equal(t, uint64(n), from)
 	// A prover that read the leaves before has what it needs but for the lowest block.
@@ -190,6 +195,142 @@ func TestPrune(t *testing.T) {
 	require.NoError(t, err)
 	_, err = CheckProof(text, e.key.vkey)
 	require.NoError(t, err)
+}
+
+// exportedTiles are the files of an exported log by their path, and where they are.
+type exportedFiles struct {
+	dir   string
+	files map[string]string
+}
+
+func exportedTiles(t *testing.T, r *Reader, stream string) exportedFiles {
+	t.Helper()
+	out := exportedFiles{t.TempDir(), map[string]string{}}
+	_, _, err := ExportTiles(t.Context(), r, stream, out.dir)
+	require.NoError(t, err)
+	for _, f := range files(t, out.dir, "*") {
+		rel, err := filepath.Rel(out.dir, f)
+		require.NoError(t, err)
+		out.files[filepath.ToSlash(rel)] = string(readFile(t, f))
+	}
+	return out
+}
+
+var tilePath = regexp.MustCompile(`^tile/(entries|\d+)/((?:x\d{3}/)*\d{3})(\.p/\d+)?$`)
+
+// tileEnd is the end index of a tile or bundle (C2SP tlog-tiles).
+func tileEnd(t *testing.T, path string) uint64 {
+	t.Helper()
+	m := tilePath.FindStringSubmatch(path)
+	require.NotNil(t, m, path)
+	level := 0
+	if m[1] != "entries" {
+		_, err := fmt.Sscan(m[1], &level)
+		require.NoError(t, err)
+	}
+	n, err := strconv.ParseUint(strings.NewReplacer("x", "", "/", "").Replace(m[2]), 10, 64)
+	require.NoError(t, err)
+	return (n + 1) << (8 * (level + 1))
+}
+
+// requirePrunedTiles wants of the export of a log that begins at an entry what the
+// format asks of a pruned one: every file that a whole log has, but those that end at
+// or before the minimum index. Somebody else's code reads it.
+func requirePrunedTiles(t *testing.T, r *Reader, stream string, from, size uint64, whole exportedFiles) {
+	t.Helper()
+	minimum := (from + 255) / 256 * 256
+	if minimum > size {
+		_, _, err := ExportTiles(t.Context(), r, stream, t.TempDir())
+		require.ErrorIs(t, err, ErrPruned)
+		return
+	}
+	dir := t.TempDir()
+	n, first, err := ExportTiles(t.Context(), r, stream, dir)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{size, minimum}, []uint64{n, first})
+	want := maps.Clone(whole.files)
+	maps.DeleteFunc(want, func(path, _ string) bool { return path != "checkpoint" && tileEnd(t, path) <= minimum })
+	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(exportedTiles(t, r, stream).files)))
+	for path, content := range want {
+		require.True(t, content == string(readFile(t, filepath.Join(dir, filepath.FromSlash(path)))), path)
+	}
+	cp, _, err := r.newestCheckpoint(t.Context(), stream)
+	require.NoError(t, err)
+	root := tlog.Hash(cp.Root)
+	hashes := tlog.TileHashReader(tlog.Tree{N: int64(size), Hash: root}, tileReader{dir})
+	complete := tlog.TileHashReader(tlog.Tree{N: int64(size), Hash: root}, tileReader{whole.dir})
+	for _, at := range []uint64{minimum, minimum + 1, (minimum + size) / 2, size - 1} {
+		if at >= size || at < minimum {
+			continue
+		}
+		line, err := r.Entry(t.Context(), stream, at)
+		require.NoError(t, err)
+		p, err := tlog.ProveRecord(int64(size), int64(at), hashes)
+		require.NoError(t, err)
+		require.NoError(t, tlog.CheckRecord(p, int64(size), root, int64(at), tlog.RecordHash(line)))
+		if at == 0 {
+			continue
+		}
+		old, err := tlog.TreeHash(int64(at), complete)
+		require.NoError(t, err)
+		c, err := tlog.ProveTree(int64(size), int64(at), hashes)
+		require.NoError(t, err)
+		require.NoError(t, tlog.CheckTree(c, int64(size), root, int64(at), old))
+	}
+}
+
+// A tree that is built on from its tiles' edge at any size has the root of the whole
+// one, and fills the same tiles.
+func TestTileEdge(t *testing.T) {
+	const n = 70_000
+	leaf := func(i int) Hash { return tlog.RecordHash([]byte(strconv.Itoa(i))) }
+	var stored []tlog.Hash
+	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(indexes))
+		for i, x := range indexes {
+			out[i] = stored[x]
+		}
+		return out, nil
+	})
+	at := map[uint64]Hash{}
+	for _, size := range []uint64{1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_000, n} {
+		at[size] = Hash{}
+	}
+	var whole tileEdge
+	var filled []string
+	whole.full = func(level int, hashes []Hash) { filled = append(filled, fmt.Sprint(level, whole.size, hashes)) }
+	edges := map[uint64][]Hash{}
+	for i := range n {
+		hs, err := tlog.StoredHashesForRecordHash(int64(i), leaf(i), read)
+		require.NoError(t, err)
+		stored = append(stored, hs...)
+		whole.add(leaf(i))
+		if _, ok := at[whole.size]; ok {
+			root, err := tlog.TreeHash(int64(whole.size), read)
+			require.NoError(t, err)
+			e := whole.edge()
+			require.True(t, e.valid())
+			require.Equal(t, root, tlog.Hash(e.root()), "%d leaves", whole.size)
+			at[whole.size], edges[whole.size] = root, whole.nodes()
+		}
+	}
+	require.Len(t, filled, 1, "a level above the lowest has a full tile")
+	for size, nodes := range edges {
+		again, ok := newTileEdge(size, nodes)
+		require.True(t, ok, "%d leaves", size)
+		again.full = func(level int, hashes []Hash) {
+			require.Equal(t, filled[0], fmt.Sprint(level, again.size, hashes), "from %d leaves on", size)
+		}
+		for i := int(size); i < n; i++ {
+			again.add(leaf(i))
+		}
+		e := again.edge()
+		require.Equal(t, at[n], e.root(), "from %d leaves on", size)
+		_, ok = newTileEdge(size, nodes[1:])
+		require.False(t, ok, "a hash too few")
+		_, ok = newTileEdge(size, append(nodes, Hash{}))
+		require.False(t, ok, "a hash too many")
+	}
 }
 
 // A stream that another one follows is removed whole: the head that the next
@@ -291,7 +432,7 @@ func TestVerifyOfARemovedPrefix(t *testing.T) {
 	}
 	other := func(change func(*Pruned)) Pruned {
 		q := p
-		q.Frontier = append([]Hash(nil), p.Frontier...)
+		q.Nodes = slices.Clone(p.Nodes)
 		change(&q)
 		return q
 	}
@@ -310,13 +451,13 @@ func TestVerifyOfARemovedPrefix(t *testing.T) {
 		"of another root":    {func(*testing.T) []Removal { r := good; r.Root[0] ^= 1; return []Removal{r} }, []string{KindPruned, KindMissing}},
 		"of another note":    {func(*testing.T) []Removal { r := good; r.Note[0] ^= 1; return []Removal{r} }, []string{KindPruned, KindMissing}},
 		"signed by a second": {func(t *testing.T) []Removal { put(t, noteFile, sign(t, p, newKey(t, "admin"))); return []Removal{good} }, []string{KindPruned, KindMissing}},
-		"a wrong frontier": {func(t *testing.T) []Removal {
-			q := other(func(q *Pruned) { q.Frontier[0][0] ^= 1 })
+		"a wrong node": {func(t *testing.T) []Removal {
+			q := other(func(q *Pruned) { q.Nodes[0][0] ^= 1 })
 			put(t, noteFile, sign(t, q, admin))
 			return []Removal{good}
 		}, []string{KindPruned, KindMissing}},
-		"a wrong frontier that an entry backs": {func(t *testing.T) []Removal {
-			q := other(func(q *Pruned) { q.Frontier[0][0] ^= 1 })
+		"a wrong node that an entry backs": {func(t *testing.T) []Removal {
+			q := other(func(q *Pruned) { q.Nodes[0][0] ^= 1 })
 			put(t, noteFile, sign(t, q, admin))
 			return []Removal{removal(q, admin)}
 		}, []string{KindRewritten}},
@@ -427,7 +568,9 @@ func TestPruneEndsAnywhere(t *testing.T) {
 }
 
 func FuzzPrunedNote(f *testing.F) {
-	p := Pruned{Origin: "a/1", Size: 6, Frontier: []Hash{{1}, {2}}}
+	p := Pruned{Origin: "a/1", Size: 6, Nodes: []Hash{{1}, {2}}}
+	f.Add(p.text())
+	p = Pruned{Origin: "a/1", Size: 2*tileWidth + 1, Nodes: []Hash{{1}, {2}, {3}}}
 	f.Add(p.text())
 	f.Add(prunedFormat + "\norigin a/1\nsize 1\nroot \nlast \nhour \nnode \n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -457,8 +600,8 @@ func TestSecondVerifierAgreesOnARemovedPrefix(t *testing.T) {
 	e, p, key := prunedEnv(t)
 	good := removal(p, key)
 	q := p
-	q.Frontier = append([]Hash(nil), p.Frontier...)
-	q.Frontier[1][3] ^= 8
+	q.Nodes = slices.Clone(p.Nodes)
+	q.Nodes[1][3] ^= 8
 	wrong := removal(q, key)
 	log := &env{dir: filepath.Join(t.TempDir(), "admin"), key: key, witness: filepath.Join(t.TempDir(), "checkpoints")}
 	l := log.open(t)
@@ -508,10 +651,10 @@ func TestSecondVerifierAgreesOnARemovedPrefix(t *testing.T) {
 	bad("with one that was changed", none, admin)
 	log.restore(t, adminSnap)
 	for name, do := range map[string]func(){
-		"the note removed":            func() { require.NoError(t, os.Remove(noteFile)) },
-		"signed by another":           func() { put(t, noteFile, sign(p, newKey(t, "admin"))) },
-		"a frontier that was changed": func() { put(t, noteFile, sign(q, key)) },
-		"a segment more removed":      func() { require.NoError(t, os.Remove(segs[0])) },
+		"the note removed":        func() { require.NoError(t, os.Remove(noteFile)) },
+		"signed by another":       func() { put(t, noteFile, sign(p, newKey(t, "admin"))) },
+		"a node that was changed": func() { put(t, noteFile, sign(q, key)) },
+		"a segment more removed":  func() { require.NoError(t, os.Remove(segs[0])) },
 		"a note of more than was said": func() {
 			m := p
 			m.Size, m.Hour = 12, p.Hour.Add(1)

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +16,9 @@ import (
 )
 
 const prunedFormat = "claudeaudit.pruned/1"
+
+// MaxPrunedNote bounds a pruned note: 255 hashes for each of six levels of tiles are 77 KiB.
+const MaxPrunedNote = 96 << 10
 
 var (
 	// ErrPruned says that entries were removed at the end of their retention.
@@ -32,9 +34,10 @@ type Pruned struct {
 	Size   uint64    // how many entries were removed
 	Last   Hash      // leaf hash of the last of them, _prev of the next entry
 	Hour   time.Time // of its segment
-	// Frontier are the roots of the perfect subtrees that the size is made of, the
-	// largest first.
-	Frontier []Hash
+	// Nodes are the hashes of the right-most tile (C2SP tlog-tiles) of each level above
+	// the lowest, the highest level first, and then the roots of the perfect subtrees that what
+	// is in no full tile of the lowest level is made of, the largest first.
+	Nodes []Hash
 }
 
 // Root is the root of the tree over the removed entries.
@@ -44,8 +47,13 @@ func (p *Pruned) Root() Hash {
 }
 
 func (p *Pruned) edge() edge {
-	e := edge{p.Size, p.Frontier}
-	return e.clone()
+	t := p.tiles()
+	return t.edge()
+}
+
+func (p *Pruned) tiles() tileEdge {
+	t, _ := newTileEdge(p.Size, p.Nodes) // parsePrunedText looks at the number of nodes
+	return t
 }
 
 func (p *Pruned) text() string {
@@ -53,7 +61,7 @@ func (p *Pruned) text() string {
 	var b strings.Builder
 	b64 := base64.StdEncoding.EncodeToString
 	fmt.Fprintf(&b, "%s\norigin %s\nsize %d\nroot %s\nlast %s\nhour %s\n", prunedFormat, p.Origin, p.Size, b64(root[:]), b64(p.Last[:]), p.Hour.UTC().Format(time.RFC3339))
-	for _, h := range p.Frontier {
+	for _, h := range p.Nodes {
 		fmt.Fprintf(&b, "node %s\n", b64(h[:]))
 	}
 	return b.String()
@@ -110,16 +118,16 @@ func parsePrunedText(text string) (Pruned, error) {
 		return bad("hour")
 	}
 	nodes := lines[6 : len(lines)-1]
-	if len(nodes) != bits.OnesCount64(p.Size) {
-		return bad("it has not the nodes of its size")
-	}
 	for _, l := range nodes {
 		v, _ := strings.CutPrefix(l, "node ")
 		h, ok := decodeHash(v)
 		if !ok {
 			return bad("node")
 		}
-		p.Frontier = append(p.Frontier, h)
+		p.Nodes = append(p.Nodes, h)
+	}
+	if _, ok := newTileEdge(p.Size, p.Nodes); !ok {
+		return bad("it has not the nodes of its size")
 	}
 	if p.text() != text {
 		return bad("its root is not that of its nodes, or it is not canonical")
@@ -137,7 +145,7 @@ func decodeHash(s string) (h Hash, ok bool) {
 
 // parsePruned reads the stream's pruned note of a size; its signature is not checked.
 func parsePruned(msg []byte, origin string, size uint64) (Pruned, error) {
-	if len(msg) > maxNote {
+	if len(msg) > MaxPrunedNote {
 		return Pruned{}, fmt.Errorf("%w: too long", errPruned)
 	}
 	text, _, found := strings.Cut(string(msg), "\n\n")
@@ -186,7 +194,7 @@ func (r *Reader) Pruned(ctx context.Context, stream string) (Pruned, error) {
 	if size == 0 {
 		return Pruned{}, nil
 	}
-	msg, err := r.store.Get(ctx, prunedKey(stream, size), maxNote)
+	msg, err := r.store.Get(ctx, prunedKey(stream, size), MaxPrunedNote)
 	if err != nil {
 		return Pruned{}, fmt.Errorf("read pruned note: %w", err)
 	}
@@ -267,7 +275,7 @@ func (v *verifier) begin(ctx context.Context, s *streamCheck) error {
 }
 
 func (v *verifier) checkPruned(ctx context.Context, s *streamCheck, size uint64) (Pruned, error) {
-	msg, err := v.get(ctx, prunedKey(s.Origin, size), maxNote)
+	msg, err := v.get(ctx, prunedKey(s.Origin, size), MaxPrunedNote)
 	if err != nil {
 		return Pruned{}, fmt.Errorf("can't be read: %w", err)
 	}

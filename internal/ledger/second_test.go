@@ -205,7 +205,7 @@ func TestUnrelatedCheckerOfTiles(t *testing.T) {
 	fsck := buckettest.Tool(t, tessera)
 	e, r, stream := proofEnv(t, 700)
 	dir := filepath.Join(t.TempDir(), "tiles")
-	n, err := ExportTiles(t.Context(), r, stream, dir)
+	n, _, err := ExportTiles(t.Context(), r, stream, dir)
 	require.NoError(t, err)
 	require.Equal(t, uint64(700), n)
 	key := filepath.Join(t.TempDir(), "key")

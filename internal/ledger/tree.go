@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -97,4 +98,82 @@ func treeRoot(leaves []Hash) Hash {
 		e.add(l)
 	}
 	return e.root()
+}
+
+// Tiles of C2SP tlog-tiles stand for tileHeight levels of the tree, and have tileWidth hashes.
+const (
+	tileHeight = 8
+	tileWidth  = 1 << tileHeight
+)
+
+// tileEdge is the right edge of a tree that is cut into tiles. Beside what an edge
+// has, it has what the tiles of the levels above the lowest need to be written on.
+type tileEdge struct {
+	size uint64
+	low  edge // of the leaves after the last full tile of the lowest level
+	// levels are the hashes of the last tile of each level above, from level 1 on; it is never full.
+	levels [][]Hash
+	// full, if set, is told of each tile of these levels that is full.
+	full func(level int, hashes []Hash)
+}
+
+// add appends a leaf.
+func (t *tileEdge) add(leaf Hash) {
+	t.low.add(leaf)
+	if t.size++; t.low.size < tileWidth {
+		return
+	}
+	h := t.low.root()
+	t.low = edge{nodes: t.low.nodes[:0]}
+	for i := 0; ; i++ {
+		if i == len(t.levels) {
+			t.levels = append(t.levels, nil)
+		}
+		if t.levels[i] = append(t.levels[i], h); len(t.levels[i]) < tileWidth {
+			return
+		}
+		if t.full != nil {
+			t.full(i+1, t.levels[i])
+		}
+		h = treeRoot(t.levels[i])
+		t.levels[i] = t.levels[i][:0]
+	}
+}
+
+// edge returns the edge of the whole tree.
+func (t *tileEdge) edge() edge {
+	e := edge{size: t.size}
+	for _, hashes := range slices.Backward(t.levels) {
+		var part edge
+		for _, h := range hashes {
+			part.add(h)
+		}
+		e.nodes = append(e.nodes, part.nodes...)
+	}
+	e.nodes = append(e.nodes, t.low.nodes...)
+	return e
+}
+
+// nodes returns all hashes, those of the highest level first.
+func (t *tileEdge) nodes() (out []Hash) {
+	for _, hashes := range slices.Backward(t.levels) {
+		out = append(out, hashes...)
+	}
+	return append(out, t.low.nodes...)
+}
+
+// newTileEdge makes one of a size and its nodes.
+func newTileEdge(size uint64, nodes []Hash) (tileEdge, bool) {
+	t := tileEdge{size: size, low: edge{size: size % tileWidth}}
+	for level := (bits.Len64(size)+tileHeight-1)/tileHeight - 1; level > 0; level-- {
+		n := int(size >> (tileHeight * level) % tileWidth)
+		if n > len(nodes) {
+			return t, false
+		}
+		t.levels = append(t.levels, slices.Clone(nodes[:n]))
+		nodes = nodes[n:]
+	}
+	slices.Reverse(t.levels)
+	t.low.nodes = slices.Clone(nodes)
+	return t, t.low.valid()
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/collector/component"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
@@ -155,6 +158,96 @@ func (a *app) eraseIndex(ctx context.Context, p places) (err error) {
 	}
 	_, err = fmt.Fprintf(a.out, "the person's fields are erased in the index %s\n", printable(p.where()))
 	return err
+}
+
+// elsewhere are records by which an index that several ledgers share names a
+// person, and of which other ledgers tell.
+type elsewhere struct {
+	records int
+	more    bool     // there may be others: it was not looked at all
+	streams []string // that tell of them, sorted
+}
+
+const (
+	// maxElsewhere bounds the records that are looked at, and maxElsewhereStreams the streams that are named.
+	maxElsewhere        = 100_000
+	maxElsewhereStreams = 100
+)
+
+// findElsewhere looks in the index for what ledgers with other streams than own tell
+// of a person, whose events in this one were found.
+func findElsewhere(ctx context.Context, p places, own []string, user string, found []uuid.UUID) (e elsewhere, err error) {
+	r, err := openIndex(ctx, p)
+	if errors.Is(err, index.ErrNoIndex) || errors.Is(err, index.ErrCorrupt) || errors.Is(err, index.ErrSchema) {
+		return e, nil // nothing is found by it; it is made anew
+	}
+	if err != nil {
+		return e, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	mine := make(map[uuid.UUID]bool, len(found))
+	for _, id := range found {
+		mine[id] = true
+	}
+	streams := map[string]bool{}
+	q := index.Query{User: user, Kind: index.KindAll, Limit: index.MaxLimit}
+	for looked := 0; ; {
+		page, err := r.Search(ctx, q)
+		if errors.Is(err, index.ErrNoIndex) {
+			return e, nil
+		}
+		if err != nil {
+			return e, err
+		}
+		for i := range page.Records {
+			rec := &page.Records[i]
+			if mine[rec.EventID] {
+				continue
+			}
+			tellers := []string{rec.Log}
+			if slices.Contains(own, rec.Log) {
+				// The last entry is this ledger's; it may not be what names the person.
+				got, err := r.Get(ctx, rec.EventID)
+				if errors.Is(err, index.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return e, err
+				}
+				for _, entry := range got.Entries {
+					tellers = append(tellers, entry.Stream)
+				}
+			}
+			tellers = slices.DeleteFunc(tellers, func(s string) bool { return slices.Contains(own, s) })
+			if len(tellers) == 0 {
+				continue // it came since
+			}
+			e.records++
+			for _, s := range tellers {
+				if e.more = e.more || len(streams) == maxElsewhereStreams && !streams[s]; len(streams) < maxElsewhereStreams {
+					streams[s] = true
+				}
+			}
+		}
+		if looked += len(page.Records); page.Next == "" || looked >= maxElsewhere {
+			e.more = e.more || page.Next != ""
+			e.streams = slices.Sorted(maps.Keys(streams))
+			return e, nil
+		}
+		q.After = page.Next
+	}
+}
+
+func (e *elsewhere) String() string {
+	least := ""
+	if e.more {
+		least = "at least "
+	}
+	names := make([]string, len(e.streams))
+	for i, s := range e.streams {
+		names[i] = printable(s)
+	}
+	return fmt.Sprintf("%s%d records of the person are in the index by other ledgers, whose streams are %s", least, e.records, strings.Join(names, ", "))
 }
 
 // eraseWait is how long the collector is waited for.

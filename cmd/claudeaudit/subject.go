@@ -155,12 +155,17 @@ request can be made again (--retention names the policy's file, for classes that
 are no presets). Keys under which another person's content is too are left, and
 said; so is content that was encrypted to the reader's key itself.
 
+An index in Elasticsearch that other ledgers write too names the person by what
+those tell, until "subject erase" is run with each of them: each has its own holds, keys and
+log. Their streams are shown before and in the certificate, and the exit code is 1.
+
 The request, and what became of it, is an entry in the log of holds and erasures,
 under a name that only the certificate tells: a signed statement of which keys
 were destroyed when, which is written to --certificate. Copies of the key store
 have to be deleted as well: the certificate can't speak for them.
 
-Exit code 1: refused or deferred.`,
+Exit code 1: refused, deferred, or done here while other ledgers still tell of the
+person.`,
 		Example: `  claudeaudit subject erase carol@example.org --basis "Art. 17 request of 2026-11-20" --requester dpo@example.org --approver counsel@example.org --approver cro@example.org --certificate carol.txt`,
 		Args:    exactlyOne("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -212,10 +217,21 @@ func (a *app) subjectErase(ctx context.Context, o eraseOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(found.Events) == 0 {
+	own, err := l.Streams()
+	if err != nil {
+		return err
+	}
+	others, err := findElsewhere(ctx, p, own, o.user, found.Events)
+	if err != nil {
+		return fmt.Errorf("looking in the index for what other ledgers tell of the person: %w", err)
+	}
+	switch {
+	case len(found.Events) == 0 && others.records > 0:
+		return negative{errors.New("the ledger has no record of this user; " + others.String())}
+	case len(found.Events) == 0:
 		return negative{errors.New("the ledger has no record of this user")}
 	}
-	e := &erasure{app: a, options: o, places: p, found: found}
+	e := &erasure{app: a, options: o, places: p, found: found, elsewhere: others}
 	held, err := heldBy(ctx, p, l.Reader, found)
 	if err != nil {
 		return err
@@ -268,6 +284,8 @@ type erasure struct {
 	options eraseOptions
 	places  places
 	found   *subject.Found
+	// elsewhere is what stays in the index.
+	elsewhere elsewhere
 
 	refused  string // why
 	deferred string // until, an RFC 3339 date
@@ -325,6 +343,9 @@ func (e *erasure) run(ctx context.Context) (err error) {
 	if len(other) > 0 {
 		say("  %d keys are not in the key store: destroyed before, or the reader's own key", len(other))
 	}
+	if e.elsewhere.records > 0 {
+		say("NOT ALL: %s; \"subject erase\" has to be run with each of them", e.elsewhere.String())
+	}
 	status := audit.StatusSuccess
 	switch {
 	case e.refused != "":
@@ -353,7 +374,13 @@ func (e *erasure) run(ctx context.Context) (err error) {
 	if status != audit.StatusSuccess {
 		return negative{errSaid}
 	}
-	return e.app.eraseIndex(ctx, e.places)
+	if err := e.app.eraseIndex(ctx, e.places); err != nil {
+		return err
+	}
+	if e.elsewhere.records > 0 {
+		return negative{errSaid}
+	}
+	return nil
 }
 
 func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shared []string, status string, say func(string, ...any)) (err error) {
@@ -376,6 +403,9 @@ func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shar
 		"subject": person, "basis": o.basis, "requester": o.requester, "approver_1": o.approvers[0], "approver_2": o.approvers[1],
 		"records": strconv.Itoa(len(e.found.Events)), "keys": strconv.Itoa(len(destroy)), "keys_sha256": hex.EncodeToString(list[:]),
 		"keys_shared": strconv.Itoa(len(shared)), "refused": e.refused, "deferred_until": e.deferred,
+	}
+	if e.elsewhere.records > 0 {
+		details["records_elsewhere"] = strconv.Itoa(e.elsewhere.records)
 	}
 	if status != audit.StatusSuccess {
 		return admin.note(ctx, opErase, status, details)
@@ -405,6 +435,9 @@ func (e *erasure) carryOut(ctx context.Context, keys bucket.Store, destroy, shar
 	}
 	for _, id := range shared {
 		text += "left " + id + "\n"
+	}
+	for _, s := range e.elsewhere.streams {
+		text += "elsewhere " + s + "\n"
 	}
 	cert, err := note.Sign(&note.Note{Text: text}, admin.key.Signer)
 	if err != nil {

@@ -303,12 +303,22 @@ var parsers = sync.Pool{New: func() any { return new(jcs.Parser) }}
 // ParseRecord reads a line of the ledger, or a record as AppendJSON writes it.
 // Members that it doesn't know are ignored: a later version may add some.
 func ParseRecord(line []byte) (Record, error) {
+	text := string(line)
+	var r Record
+	if r.readLine(text) {
+		return r, nil
+	}
+	return parseRecord(text)
+}
+
+// parseRecord reads any JSON text of a record.
+func parseRecord(text string) (Record, error) {
 	p := parsers.Get().(*jcs.Parser)
 	defer func() {
 		p.Reset()
 		parsers.Put(p)
 	}()
-	v, err := p.Parse(string(line), recordLimits)
+	v, err := p.Parse(text, recordLimits)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrNotARecord, err)
 	}
@@ -376,63 +386,114 @@ func setStrs(dst *[]string, v jcs.Value) error {
 	return nil
 }
 
-// strMembers maps the members that are plain strings.
-var strMembers = map[string]func(*Record) *string{
-	"_log":                 func(r *Record) *string { return &r.Log },
-	"_prev":                func(r *Record) *string { return &r.Prev },
-	"agent_name":           func(r *Record) *string { return &r.AgentName },
-	"application_id":       func(r *Record) *string { return &r.ApplicationID },
-	"batch_id":             func(r *Record) *string { return &r.Call.BatchID },
-	"batch_item":           func(r *Record) *string { return &r.Call.BatchItem },
-	"classification_basis": func(r *Record) *string { return &r.ClassificationBasis },
-	"client_key":           func(r *Record) *string { return &r.Call.ClientKey },
-	"data_classification":  func(r *Record) *string { return &r.DataClassification },
-	"department":           func(r *Record) *string { return &r.Department },
-	"ended":                func(r *Record) *string { return &r.Call.Ended },
-	"erased":               func(r *Record) *string { return &r.Erased },
-	"error_type":           func(r *Record) *string { return &r.ErrorType },
-	"identity_assurance":   func(r *Record) *string { return &r.IdentityAssurance },
-	"ip_address":           func(r *Record) *string { return &r.IPAddress },
-	"kind":                 func(r *Record) *string { return &r.Kind },
-	"model":                func(r *Record) *string { return &r.Model },
-	"operation":            func(r *Record) *string { return &r.Operation },
-	"policy_decision":      func(r *Record) *string { return &r.Call.PolicyDecision },
-	"policy_reason":        func(r *Record) *string { return &r.Call.PolicyReason },
-	"policy_rule":          func(r *Record) *string { return &r.Call.PolicyRule },
-	"prompt_hash":          func(r *Record) *string { return &r.PromptHash },
-	"provider":             func(r *Record) *string { return &r.Provider },
-	"request_id":           func(r *Record) *string { return &r.RequestID },
-	"request_model":        func(r *Record) *string { return &r.RequestModel },
-	"request_sha256":       func(r *Record) *string { return &r.Call.RequestSHA256 },
-	"response_hash":        func(r *Record) *string { return &r.ResponseHash },
-	"response_id":          func(r *Record) *string { return &r.ResponseID },
-	"session_id":           func(r *Record) *string { return &r.SessionID },
-	"span_id":              func(r *Record) *string { return &r.SpanID },
-	"status":               func(r *Record) *string { return &r.Status },
-	"stop_class":           func(r *Record) *string { return &r.StopClass },
-	"stop_reason":          func(r *Record) *string { return &r.StopReason },
-	"surface":              func(r *Record) *string { return &r.Call.Surface },
-	"trace_id":             func(r *Record) *string { return &r.TraceID },
-	"user_id":              func(r *Record) *string { return &r.UserID },
+// strMember is the field of a member that is a plain string, nil of another.
+func (r *Record) strMember(k string) *string {
+	switch k {
+	case "_log":
+		return &r.Log
+	case "_prev":
+		return &r.Prev
+	case "agent_name":
+		return &r.AgentName
+	case "application_id":
+		return &r.ApplicationID
+	case "batch_id":
+		return &r.Call.BatchID
+	case "batch_item":
+		return &r.Call.BatchItem
+	case "classification_basis":
+		return &r.ClassificationBasis
+	case "client_key":
+		return &r.Call.ClientKey
+	case "data_classification":
+		return &r.DataClassification
+	case "department":
+		return &r.Department
+	case "ended":
+		return &r.Call.Ended
+	case "erased":
+		return &r.Erased
+	case "error_type":
+		return &r.ErrorType
+	case "identity_assurance":
+		return &r.IdentityAssurance
+	case "ip_address":
+		return &r.IPAddress
+	case "kind":
+		return &r.Kind
+	case "model":
+		return &r.Model
+	case "operation":
+		return &r.Operation
+	case "policy_decision":
+		return &r.Call.PolicyDecision
+	case "policy_reason":
+		return &r.Call.PolicyReason
+	case "policy_rule":
+		return &r.Call.PolicyRule
+	case "prompt_hash":
+		return &r.PromptHash
+	case "provider":
+		return &r.Provider
+	case "request_id":
+		return &r.RequestID
+	case "request_model":
+		return &r.RequestModel
+	case "request_sha256":
+		return &r.Call.RequestSHA256
+	case "response_hash":
+		return &r.ResponseHash
+	case "response_id":
+		return &r.ResponseID
+	case "session_id":
+		return &r.SessionID
+	case "span_id":
+		return &r.SpanID
+	case "status":
+		return &r.Status
+	case "stop_class":
+		return &r.StopClass
+	case "stop_reason":
+		return &r.StopReason
+	case "surface":
+		return &r.Call.Surface
+	case "trace_id":
+		return &r.TraceID
+	case "user_id":
+		return &r.UserID
+	}
+	return nil
 }
 
-var intMembers = map[string]func(*Record) **int64{
-	"cache_read_tokens":  func(r *Record) **int64 { return &r.CacheReadTokens },
-	"cache_write_tokens": func(r *Record) **int64 { return &r.CacheWriteTokens },
-	"completion_tokens":  func(r *Record) **int64 { return &r.CompletionTokens },
-	"http_status":        func(r *Record) **int64 { return &r.Call.HTTPStatus },
-	"latency_ms":         func(r *Record) **int64 { return &r.LatencyMs },
-	"prompt_tokens":      func(r *Record) **int64 { return &r.PromptTokens },
-	"response_bytes":     func(r *Record) **int64 { return &r.Call.ResponseBytes },
-	"ttft_ms":            func(r *Record) **int64 { return &r.Call.TTFTMs },
+// intMember is the field of a member that is an integer or null, nil of another.
+func (r *Record) intMember(k string) **int64 {
+	switch k {
+	case "cache_read_tokens":
+		return &r.CacheReadTokens
+	case "cache_write_tokens":
+		return &r.CacheWriteTokens
+	case "completion_tokens":
+		return &r.CompletionTokens
+	case "http_status":
+		return &r.Call.HTTPStatus
+	case "latency_ms":
+		return &r.LatencyMs
+	case "prompt_tokens":
+		return &r.PromptTokens
+	case "response_bytes":
+		return &r.Call.ResponseBytes
+	case "ttft_ms":
+		return &r.Call.TTFTMs
+	}
+	return nil
 }
 
 func (r *Record) setMember(k string, v jcs.Value) error {
-	if f, ok := strMembers[k]; ok {
-		return setStr(f(r), v)
+	if f := r.strMember(k); f != nil {
+		return setStr(f, v)
 	}
-	if f, ok := intMembers[k]; ok {
-		return setInt(f(r), v)
+	if f := r.intMember(k); f != nil {
+		return setInt(f, v)
 	}
 	switch k {
 	case "_seq":

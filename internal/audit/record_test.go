@@ -285,8 +285,17 @@ func FuzzParseRecord(f *testing.F) {
 	r := full()
 	f.Add(r.AppendJSON(nil))
 	f.Add([]byte(`{"event_id":"0190b6a4-7e2a-8c3d-9f10-1a2b3c4d5e6f"}`))
+	plain := r
+	plain.SessionID = "s"
+	f.Add(plain.AppendJSON(nil))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		r, err := ParseRecord(line)
+		var plain Record
+		if plain.readLine(string(line)) {
+			want, err := parseRecord(string(line))
+			require.NoError(t, err)
+			require.Equal(t, want, plain)
+		}
 		if err != nil {
 			return
 		}
@@ -302,5 +311,65 @@ func BenchmarkAppendBody(b *testing.B) {
 	b.SetBytes(int64(len(buf)))
 	for b.Loop() {
 		buf = r.AppendBody(buf[:0], 1)
+	}
+}
+
+// What readLine reads, it reads as the parser does.
+func TestReadLine(t *testing.T) {
+	plain := full()
+	plain.SessionID, plain.Revision = "s", 1
+	plain.Details = []Detail{{"a", "1"}, {"b", ""}}
+	plain.Source.Sequence = ptr(-3)
+	empty := Record{EventID: plain.EventID}
+	for name, tc := range map[string]struct {
+		line string
+		read bool
+	}{
+		"full":                  {string(plain.AppendJSON(nil)), true},
+		"empty":                 {string(empty.AppendJSON(nil)), true},
+		"lists without items":   {`{"details":{},"detections":[],"event_id":"` + plain.EventID.String() + `","missing":[],"source":{}}`, true},
+		"escapes":               {`{"event_id":"` + plain.EventID.String() + `","user_id":"a\"b"}`, false},
+		"not ASCII":             {`{"event_id":"` + plain.EventID.String() + `","user_id":"é"}`, false},
+		"white space":           {`{"event_id": "` + plain.EventID.String() + `"}`, false},
+		"keys that descend":     {`{"user_id":"u","event_id":"` + plain.EventID.String() + `"}`, false},
+		"a key twice":           {`{"event_id":"` + plain.EventID.String() + `","user_id":"u","user_id":"v"}`, false},
+		"a later version's key": {`{"event_id":"` + plain.EventID.String() + `","zone":1}`, false},
+		"a fraction":            {`{"event_id":"` + plain.EventID.String() + `","latency_ms":1.0}`, false},
+		"a leading zero":        {`{"event_id":"` + plain.EventID.String() + `","latency_ms":01}`, false},
+		"digits enough":         {`{"event_id":"` + plain.EventID.String() + `","latency_ms":999999999999999999}`, true},
+		"a digit too many":      {`{"event_id":"` + plain.EventID.String() + `","latency_ms":9223372036854775808}`, false},
+		"more behind it":        {`{"event_id":"` + plain.EventID.String() + `"}x`, false},
+		"too long":              {`{"event_id":"` + plain.EventID.String() + `","user_id":"` + strings.Repeat("u", maxPlainLine) + `"}`, false},
+		"no end":                {`{"event_id":"` + plain.EventID.String() + `","user_id":"u`, false},
+		"no event":              {`{"user_id":"u"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got Record
+			require.Equal(t, tc.read, got.readLine(tc.line))
+			if tc.read {
+				want, err := parseRecord(tc.line)
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+			}
+		})
+	}
+}
+
+func BenchmarkParseRecord(b *testing.B) {
+	r := full()
+	r.SessionID = "s"
+	line := r.AppendJSON(nil)
+	for name, parse := range map[string]func([]byte) (Record, error){
+		"plain": ParseRecord, "any": func(b []byte) (Record, error) { return parseRecord(string(b)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(line)))
+			for b.Loop() {
+				if _, err := parse(line); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

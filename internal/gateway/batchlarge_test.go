@@ -31,15 +31,17 @@ type tally struct {
 
 func (*tally) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
-func (s *tally) ConsumeLogs(_ context.Context, ld plog.Logs) error {
+func (s *tally) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	sl := ld.ResourceLogs().At(0).ScopeLogs().At(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.largest = max(s.largest, sl.LogRecords().Len())
-	reader := genai.NewReader(genai.Limits{})
+	told, _ := genai.FromGateway(ctx)
 	for _, rec := range sl.LogRecords().All() {
 		var it genai.Interaction
-		reader.Gateway(&it, nil, sl.Scope(), rec)
+		if err := genai.ReadGateway(&it, told, sl.Scope(), rec); err != nil {
+			return err
+		}
 		if it.Gateway.BatchItem == "" {
 			continue
 		}
@@ -48,7 +50,6 @@ func (s *tally) ConsumeLogs(_ context.Context, ld plog.Logs) error {
 			s.hashed++
 		}
 		s.of[it.Gateway.BatchItem] = it.Gateway.Status
-		reader.Reset()
 	}
 	return nil
 }

@@ -45,7 +45,8 @@ type sink struct {
 func (*sink) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
 
 func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
-	if !genai.FromGateway(ctx) {
+	told, ok := genai.FromGateway(ctx)
+	if !ok {
 		return errors.New("not marked as the gateway's")
 	}
 	sl := ld.ResourceLogs().At(0).ScopeLogs().At(0)
@@ -60,7 +61,9 @@ func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	}
 	for _, rec := range sl.LogRecords().All() {
 		var it genai.Interaction
-		genai.NewReader(genai.Limits{}).Gateway(&it, nil, sl.Scope(), rec)
+		if err := genai.ReadGateway(&it, told, sl.Scope(), rec); err != nil {
+			return err
+		}
 		s.told = append(s.told, it)
 		s.event = append(s.event, event)
 	}

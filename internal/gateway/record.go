@@ -27,12 +27,12 @@ func (g *Gateway) consume(ctx context.Context, event string, its ...*genai.Inter
 	sl := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty()
 	sl.Scope().SetName(g.set.Name)
 	sl.LogRecords().EnsureCapacity(len(its))
-	for _, it := range its {
+	for i, it := range its {
 		rec := sl.LogRecords().AppendEmpty()
 		rec.SetEventName(event)
-		genai.PutGateway(rec, it)
+		genai.PutGateway(rec, i, it)
 	}
-	ctx, cancel := context.WithTimeout(genai.WithGateway(context.WithoutCancel(ctx)), g.set.Limits.RecordTimeout)
+	ctx, cancel := context.WithTimeout(genai.WithGateway(context.WithoutCancel(ctx), its), g.set.Limits.RecordTimeout)
 	defer cancel()
 	return g.set.Next.ConsumeLogs(ctx, ld)
 }

@@ -39,7 +39,7 @@ func (r *reader) claudeCodeEvent() {
 	case "api_request":
 		r.claudeCodeTokens()
 		r.claudeCodeDuration()
-		r.stopReason(r.a.text(keyStopReason))
+		r.it.setStopReason(r.a.text(keyStopReason))
 	case "api_error":
 		r.claudeCodeDuration()
 		it.Failed = true
@@ -48,7 +48,7 @@ func (r *reader) claudeCodeEvent() {
 			r.quote(valueText(v))
 		}
 	case "api_refusal":
-		r.stopReason("refusal")
+		r.it.setStopReason("refusal")
 	case "user_prompt":
 		r.claudeCodePrompt(keyCCPrompt)
 	case "assistant_response":
@@ -139,7 +139,7 @@ func (r *reader) claudeCodeResponseBody() {
 	r.it.Content.Output = out
 	r.answer.told += len(out)
 	r.responseID(info.ID)
-	r.stopReason(info.StopReason)
+	r.it.setStopReason(info.StopReason)
 	r.it.ResponseModel = info.Model
 	u := apiUsage(v.Get("usage"))
 	r.it.PromptTokens, r.it.CompletionTokens = u.prompt, u.output
@@ -157,7 +157,7 @@ func (r *reader) claudeCodeSpan() {
 	}
 	it.ResponseID = "" // gen_ai.response.id is the request id
 	r.claudeCodeTokens()
-	r.stopReason(r.a.text(keyStopReason))
+	r.it.setStopReason(r.a.text(keyStopReason))
 	if it.Failed {
 		it.ErrorType = r.a.text(keyStatusCode)
 		if v, ok := r.a.all.Get("error"); ok {

@@ -43,7 +43,7 @@ func (r *reader) langfuseOutput() []conversation.Message {
 		out, info := anthropic.ReadResponse(v)
 		r.answer.told += len(out)
 		r.responseID(info.ID)
-		r.stopReason(info.StopReason)
+		r.it.setStopReason(info.StopReason)
 		return out
 	case v.Get("choices").Kind() == jcs.KindArray:
 		return r.choices(v)

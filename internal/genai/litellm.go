@@ -129,7 +129,7 @@ func (r *reader) liteLLMRaw() {
 		c.System, c.Messages = r.request(req)
 	}
 	res := jcs.Object(response)
-	r.stopReason(res.Get("stop_reason").Str())
+	r.it.setStopReason(res.Get("stop_reason").Str())
 	if res.Get("content").Kind() == jcs.KindArray {
 		c.Output, _ = anthropic.ReadResponse(res)
 		r.answer.told += len(c.Output)

@@ -77,7 +77,7 @@ func (r *reader) eventObject(event string, v jcs.Value) {
 }
 
 func (r *reader) choiceEvent(m *messageReader, v jcs.Value) {
-	r.stopReason(v.Get("finish_reason").Str())
+	r.it.setStopReason(v.Get("finish_reason").Str())
 	body := v.Get("message")
 	switch body.Kind() {
 	case jcs.KindString:

@@ -50,7 +50,7 @@ func (r *reader) openInference() {
 		c.Output = out
 		r.answer.told += len(out)
 		r.responseID(info.ID)
-		r.stopReason(info.StopReason)
+		r.it.setStopReason(info.StopReason)
 		r.openInferenceUsage(response.Get("usage"))
 	case r.a.indexed.output:
 		c.Output = r.indexed("llm.output_messages.", &r.answer, openInferenceField)
@@ -194,8 +194,8 @@ func (r *reader) openInferenceIDs(response jcs.Value) {
 		}
 	}
 	for _, v := range []jcs.Value{response, langChainMetadata(response)} {
-		r.stopReason(v.Get("stop_reason").Str())
-		r.stopReason(v.Get("stopReason").Str())
+		r.it.setStopReason(v.Get("stop_reason").Str())
+		r.it.setStopReason(v.Get("stopReason").Str())
 		if r.it.ResponseModel == "" {
 			r.it.ResponseModel = v.Get("model").Str()
 		}

@@ -236,9 +236,9 @@ func (r *reader) scalars() {
 	it.CacheWriteTokens = a.count(cacheWriteKeys...)
 	it.RequestID = a.first(keyAnthropicRequestID, keyAWSRequestID)
 	r.responseID(a.first(keyResponseID, keyVercelResponseID))
-	r.stopReason(a.first(keyStopReasonSDK, keyLLMFinishReason, keyVercelFinishReason))
+	r.it.setStopReason(a.first(keyStopReasonSDK, keyLLMFinishReason, keyVercelFinishReason))
 	if it.StopReason == "" && a.has(keyFinishReasons) {
-		r.stopReason(firstReason(a.known[keyFinishReasons], r.mem))
+		r.it.setStopReason(firstReason(a.known[keyFinishReasons], r.mem))
 	}
 }
 
@@ -271,16 +271,16 @@ var anthropicStops = map[string]bool{
 	"refusal": true, "model_context_window_exceeded": true, "compaction": true,
 }
 
-// stopReason takes a stop reason unless a more exact one is known.
-func (r *reader) stopReason(reason string) {
+// setStopReason takes a stop reason unless a more exact one is known.
+func (it *Interaction) setStopReason(reason string) {
 	if reason == "" || len(reason) > maxID {
 		return
 	}
 	exact := anthropicStops[reason]
-	if r.it.StopReason != "" && (r.it.StopExact || !exact) {
+	if it.StopReason != "" && (it.StopExact || !exact) {
 		return
 	}
-	r.it.StopReason, r.it.StopExact, r.it.StopClass = reason, exact, anthropic.StopClass(reason)
+	it.StopReason, it.StopExact, it.StopClass = reason, exact, anthropic.StopClass(reason)
 }
 
 // firstReason reads gen_ai.response.finish_reasons: an array of strings, or a
@@ -386,7 +386,7 @@ func (r *reader) finish() {
 	it.Claude = isClaude(it)
 	if it.StopReason == "" && it.Kind != KindContext {
 		for _, m := range it.Content.Output {
-			r.stopReason(m.FinishReason)
+			r.it.setStopReason(m.FinishReason)
 		}
 	}
 	r.prompt.drop(func() { it.Content.System, it.Content.Messages = nil, nil })

@@ -261,10 +261,7 @@ func (r logRef) open() (*ottllog.TransformContext, func()) {
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
 	req := p.begin()
 	defer p.end(req)
-	read := req.reader.Log
-	if genai.FromGateway(ctx) {
-		read = req.reader.Gateway
-	}
+	told, gateway := genai.FromGateway(ctx)
 	for _, rl := range ld.ResourceLogs().All() {
 		p.dropClaimed(ctx, rl.Resource().Attributes())
 		res := genai.ReadResource(rl.Resource().Attributes())
@@ -273,7 +270,11 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 			for _, rec := range sl.LogRecords().All() {
 				p.dropClaimed(ctx, rec.Attributes())
 				it := req.next()
-				read(&it.Interaction, &res, sl.Scope(), rec)
+				if !gateway {
+					req.reader.Log(&it.Interaction, &res, sl.Scope(), rec)
+				} else if err := genai.ReadGateway(&it.Interaction, told, sl.Scope(), rec); err != nil {
+					return ld, err
+				}
 				p.narrow(&it.Interaction)
 				genai.StripLog(rec, it.Kind)
 				p.encode(it)
@@ -305,7 +306,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		p.recordBeside(ctx, o, at(found, i), rec.Attributes())
 	}
 	p.count(ctx, res.Observations)
-	if genai.FromGateway(ctx) && len(res.Observations) == 0 {
+	if gateway && len(res.Observations) == 0 {
 		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
 	}
 	return ld, nil

@@ -52,7 +52,13 @@ var (
 
 // write answers a request with the error.
 func (e *apiError) write(w http.ResponseWriter, surface Surface, id string) {
-	h := w.Header()
+	status, body := e.answer(w.Header(), surface, id)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that has gone misses nothing that isn't recorded
+}
+
+// answer gives the error as an answer's status and body, and puts its headers into h.
+func (e *apiError) answer(h http.Header, surface Surface, id string) (int, []byte) {
 	h.Set("Content-Type", "application/json")
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
@@ -81,8 +87,7 @@ func (e *apiError) write(w http.ResponseWriter, surface Surface, id string) {
 		panic(err) // of strings and numbers: cannot be
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone misses nothing that isn't recorded
+	return status, body
 }
 
 // awsError is the status and the name that Bedrock has for an error.

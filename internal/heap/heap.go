@@ -51,7 +51,11 @@ func live() uint64 {
 }
 
 // watch is unreachable, so that each collection finds it.
-type watch struct{ set int }
+type watch struct {
+	set int
+	// Smaller objects share their memory with others, and a finalizer waits until all of them are unreachable.
+	_ [2]int
+}
 
 // follow adapts the pace after the next collection, and every one after it.
 func follow(w *watch) {

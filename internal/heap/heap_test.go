@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -19,6 +20,11 @@ func TestPercent(t *testing.T) {
 	} {
 		require.Equal(t, want, percent(live), "%d bytes", live)
 	}
+}
+
+// The runtime packs objects of less than 16 bytes together, and finalizes none of them while one is in use.
+func TestWatchIsNotTiny(t *testing.T) {
+	require.GreaterOrEqual(t, unsafe.Sizeof(watch{}), uintptr(16))
 }
 
 // The pace follows what is alive, and is left alone where the environment sets it. It is the process's, so each case has one of its own.

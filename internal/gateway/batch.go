@@ -77,7 +77,7 @@ func (b *Batch) claim(item string) bool {
 	if b.told == nil {
 		b.told = map[string]struct{}{}
 	}
-	b.told[item] = struct{}{}
+	b.told[strings.Clone(item)] = struct{}{} // what it was read from is not kept
 	return true
 }
 

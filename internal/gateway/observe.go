@@ -240,22 +240,26 @@ func (o *frameObserver) write(p []byte) {
 		return
 	}
 	o.buf = append(o.buf, p...)
-	for len(o.buf) >= minFrame {
-		n := binary.BigEndian.Uint32(o.buf)
+	rest := o.buf
+	for len(rest) >= minFrame {
+		n := binary.BigEndian.Uint32(rest)
 		if n < minFrame || n > maxFrame {
 			o.err, o.buf = errFrame, nil
 			return
 		}
-		if uint32(len(o.buf)) < n {
-			return
+		if uint32(len(rest)) < n {
+			break
 		}
-		message, err := eventstream.NewDecoder().Decode(bytes.NewReader(o.buf[:n]), nil)
+		message, err := eventstream.NewDecoder().Decode(bytes.NewReader(rest[:n]), nil)
 		if err != nil {
 			o.err, o.buf = errFrame, nil
 			return
 		}
 		o.event(&message)
-		o.buf = append(o.buf[:0], o.buf[n:]...)
+		rest = rest[n:]
+	}
+	if len(rest) < len(o.buf) {
+		o.buf = append(o.buf[:0], rest...)
 	}
 }
 

@@ -243,6 +243,11 @@ func (a *app) removePrefix(ctx context.Context, l *logPruner, s *streamPrune, o 
 			return err
 		}
 		if left == 0 {
+			if begin.Size > 0 {
+				if err := l.forgetInIndex(ctx, &begin); err != nil {
+					return err
+				}
+			}
 			_, err := fmt.Fprintf(a.out, "%s: no entry is removed, it begins at entry %d; entry %d: %s\n", printable(begin.Origin), s.From, s.Next, printable(s.Why))
 			return err
 		}

@@ -297,6 +297,31 @@ func TestPruneLogAgain(t *testing.T) {
 	require.Zero(t, p.verdict("--index").code)
 }
 
+// An index that has what the log has no more is found and mended: by the next prune,
+// and by a repair.
+func TestPruneLogOfAnIndexThatKeepsIt(t *testing.T) {
+	p := newPrunable(t)
+	end := time.Now().Add(time.Second)
+	p.write(3, end)
+	p.write(1, time.Now().Add(time.Hour))
+	must(t, "reindex", "--data", p.dir)
+	before := readTree(t, p.path("index"))
+	waitUntil(t, end)
+	require.Zero(t, p.pruneLog().code)
+	for name, mend := range map[string]func() string{
+		"it begins at entry 3": func() string { return p.pruneLog().out },
+		"1 entries indexed":    func() string { return must(t, "reindex", "--repair", "--data", p.dir) },
+	} {
+		before.put(t, p.path("index"))
+		got := runWith(t, "", "verify", "--data", p.dir, "--index")
+		require.Equal(t, 1, got.code, got.out)
+		require.Contains(t, got.out, "entry 0 of test/log/1: the ledger removed it at the end of its retention, and the index still has it")
+		require.Contains(t, mend(), name)
+		require.Zero(t, p.verdict("--index").code)
+	}
+	require.Contains(t, must(t, "reindex", "--repair", "--data", p.dir), "nothing to repair")
+}
+
 // What is held, kept longer by its own retention, or not verified is not removed.
 func TestPruneLogStops(t *testing.T) {
 	p := newPrunable(t)

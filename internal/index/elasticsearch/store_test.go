@@ -48,6 +48,8 @@ func TestConformance(t *testing.T) {
 	server := estest.Shared(t)
 	indextest.Run(t, func(t *testing.T) index.Store {
 		return openStore(t, server, server.Prefix(t))
+	}, func(t *testing.T, s index.Store, l *indextest.Ledger, erased *index.Erased) []string {
+		return runCheck(t, l, erased, nil, s.(*Store).NewChecker)
 	})
 }
 

@@ -94,9 +94,13 @@ func Dump(tb testing.TB, s index.Searcher) []string {
 	}
 }
 
+// Check compares a store with a ledger and the events that are erased, and returns
+// what it finds.
+type Check func(t *testing.T, s index.Store, l *Ledger, erased *index.Erased) []string
+
 // Run holds a store against what index.Store promises. open returns an empty
-// store, which the test closes.
-func Run(t *testing.T, open func(t *testing.T) index.Store) {
+// store, which the test closes; check is its own comparison with a ledger.
+func Run(t *testing.T, open func(t *testing.T) index.Store, check Check) {
 	for _, tt := range []struct {
 		name string
 		test func(t *testing.T, open func() index.Store)
@@ -127,6 +131,40 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 			})
 		})
 	}
+	t.Run("check", func(t *testing.T) {
+		s := open(t)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		testCheck(t, s, check)
+	})
+}
+
+// What a store has not taken yet is no difference; what it has not forgotten or erased
+// yet is one.
+func testCheck(t *testing.T, s index.Store, check Check) {
+	l, log := NewLedger(), NewLedger()
+	for i := range 6 {
+		l.Append("a", Record(i))
+		l.Append("b", Record(100+i))
+	}
+	Apply(t, s, l)
+	require.Empty(t, check(t, s, l, nil))
+	l.Append("a", Record(50))
+	require.Empty(t, check(t, s, l, nil), "not taken yet")
+	for _, removed := range []struct {
+		stream string
+		before uint64
+	}{{"a", 2}, {"b", 6}, {"a", 4}} {
+		l.Remove(removed.stream, removed.before)
+		require.NotEmpty(t, check(t, s, l, nil), "not forgotten yet: %v", removed)
+		catchUp(t, s, l, log)
+		require.Empty(t, check(t, s, l, nil), "forgotten: %v", removed)
+	}
+	AppendErasure(log, "admin", 5)
+	erased, err := index.ReadErased(t.Context(), log)
+	require.NoError(t, err)
+	require.NotEmpty(t, check(t, s, l, erased), "not erased yet")
+	catchUp(t, s, l, log)
+	require.Empty(t, check(t, s, l, erased))
 }
 
 func testSearch(t *testing.T, open func() index.Store) {

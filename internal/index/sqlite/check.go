@@ -37,9 +37,10 @@ type Checker struct {
 }
 
 type checkedStream struct {
-	id   int64
-	next uint64 // the store's cursor
-	seen uint64 // next entry to be told by Entry
+	id    int64
+	next  uint64 // the store's cursor
+	first uint64 // of the ledger
+	seen  uint64 // next entry to be told by Entry
 }
 
 // NewChecker starts a comparison; found is told what is wrong. erased are the
@@ -88,11 +89,11 @@ func (c *Checker) load(ctx context.Context) error {
 	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), ?) FROM horizon", noHorizon).Scan(&c.horizon)
 }
 
-// Begin says where a stream of the ledger begins. What the database has of
-// entries before is not taken out of it yet, and no finding.
+// Begin says where a stream of the ledger begins: entries before were removed at
+// the end of their retention, and the database may have none of them.
 func (c *Checker) Begin(stream string, first uint64) {
 	if s, ok := c.streams[stream]; ok {
-		s.seen = max(s.seen, first)
+		s.first, s.seen = first, max(s.seen, first)
 	}
 }
 
@@ -148,12 +149,23 @@ func (c *Checker) Finish(ctx context.Context) error {
 
 func (c *Checker) finish(ctx context.Context) error {
 	for name, s := range c.streams {
-		extra, err := readIDs(ctx, c.tx, "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1", entryID(s.id, s.seen), entryID(s.id, maxSeq))
-		if err != nil {
-			return err
-		}
-		if len(extra) > 0 {
-			c.found(Finding{index.Place{Stream: name, Seq: uint64(extra[0] & maxSeq)}, "the ledger lacks it"})
+		for _, part := range []struct {
+			from, to uint64
+			what     string
+		}{
+			{0, s.first, "the ledger removed it at the end of its retention, and the index still has it"},
+			{s.seen, maxSeq + 1, "the ledger lacks it"},
+		} {
+			if part.from == part.to {
+				continue
+			}
+			extra, err := readIDs(ctx, c.tx, "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1", entryID(s.id, part.from), entryID(s.id, part.to-1))
+			if err != nil {
+				return err
+			}
+			if len(extra) > 0 {
+				c.found(Finding{index.Place{Stream: name, Seq: uint64(extra[0] & maxSeq)}, part.what})
+			}
 		}
 	}
 	names := newStreamNames(c.tx)

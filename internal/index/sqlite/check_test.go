@@ -117,6 +117,9 @@ func checkErased(t *testing.T, s *Store, l *indextest.Ledger, erased *index.Eras
 	streams, err := l.Streams()
 	require.NoError(t, err)
 	for _, stream := range streams {
+		first, _, err := l.First(t.Context(), stream)
+		require.NoError(t, err)
+		c.Begin(stream, first)
 		require.NoError(t, l.Entries(t.Context(), stream, 0, func(seq uint64, line []byte) error {
 			return c.Entry(context.Background(), stream, seq, line)
 		}))

@@ -20,6 +20,8 @@ func TestConformance(t *testing.T) {
 		s, err := Open(t.Context(), filepath.Join(t.TempDir(), "audit.db"))
 		require.NoError(t, err)
 		return s
+	}, func(t *testing.T, s index.Store, l *indextest.Ledger, erased *index.Erased) []string {
+		return checkErased(t, s.(*Store), l, erased)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/anthropics/anthropic-sdk-go"
+	"github.com/anthropics/anthropic-sdk-go/option"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -326,6 +329,80 @@ func TestErasureUnderRetention(t *testing.T) {
 	out := mustRun(t, "retention", "--data", c.data, "--class", "hipaa")
 	require.Contains(t, out, "3 entries, 2 contents")
 	require.Contains(t, out, "Nothing was locked.")
+}
+
+// Who has the ledger, its content, the key store and the collector's own keys, and
+// not the reader's key, opens nothing.
+func TestVaultOperatorAlone(t *testing.T) {
+	c := newCollector(t, "local.yaml", smallSegments)
+	c.start()
+	secret := "the password of carol is hunter2"
+	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", secret)), otlpclient.HTTPJSON))
+	carol := c.awaitRecords(1)[0]
+	c.stop()
+	keys := filepath.Join(c.data, "keys")
+	identity := filepath.Join(t.TempDir(), "content.identity")
+	require.NoError(t, os.Rename(filepath.Join(keys, "content.identity"), identity)) // as it is kept: elsewhere
+	show := func(identity string) result {
+		return claudeaudit(t, "show", carol.text("event_id"), "--data", c.data, "--content", "--identity", identity)
+	}
+	require.Contains(t, show(identity).stdout, secret)
+
+	stranger := t.TempDir()
+	mustRun(t, "keygen", "--dir", stranger, "--only", "content")
+	tries := []string{filepath.Join(stranger, "content.identity")}
+	for _, dir := range []string{keys, filepath.Join(c.data, "subject-keys")} {
+		found := filesUnder(t, dir, "")
+		require.NotEmpty(t, found)
+		tries = append(tries, found...)
+	}
+	for _, try := range tries {
+		got := show(try)
+		require.Equal(t, 2, got.code, "%s: %s", try, got)
+		require.NotContains(t, got.stdout+got.stderr, "hunter2", try)
+	}
+	c.requireNowhere(map[string]string{secret: "the prompt"})
+}
+
+// Calls that went around the recorder are in the provider's usage report, and verify
+// says how much the ledger lacks.
+func TestUsageThatNobodyRecorded(t *testing.T) {
+	c, _, provider := newGateway(t, nil)
+	c.start()
+	var counted struct{ in, out int64 } // as the provider does, in what it answers
+	ask := func(base string, n int) {
+		client := anthropic.NewClient(option.WithBaseURL(base), option.WithAPIKey("k"), option.WithMaxRetries(0))
+		for i := range n {
+			params := anthropic.MessageNewParams{
+				Model: "claude-sonnet-4-5", MaxTokens: 64,
+				Messages: []anthropic.MessageParam{anthropic.NewUserMessage(anthropic.NewTextBlock("question " + strconv.Itoa(i)))},
+			}
+			m, err := client.Messages.New(t.Context(), params)
+			require.NoError(t, err)
+			u := m.Usage
+			counted.in += u.InputTokens + u.CacheCreationInputTokens + u.CacheReadInputTokens
+			counted.out += u.OutputTokens
+		}
+	}
+	report := func() string {
+		now := time.Now().UTC()
+		text := fmt.Sprintf(`{"data":[{"starting_at":%q,"ending_at":%q,"results":[{"model":"claude-sonnet-4-5","uncached_input_tokens":%d,"output_tokens":%d}]}],"has_more":false}`,
+			now.Add(-time.Hour).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339), counted.in, counted.out)
+		path := filepath.Join(t.TempDir(), "usage.json")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	ask(c.gateway, 5)
+	c.awaitStatus(5, "success")
+	require.Contains(t, mustRun(t, "verify", "--data", c.data, "--usage", report()), "usage         holds")
+
+	in, out := counted.in, counted.out
+	ask(provider, 2)
+	got := claudeaudit(t, "verify", "--data", c.data, "--usage", report())
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "completeness  incomplete")
+	require.Contains(t, got.stdout, fmt.Sprintf("%d and %d more than the 5 calls that are recorded", counted.in-in, counted.out-out))
+	c.stop()
 }
 
 // A case can be checked without the program: here with golang.org/x/mod alone.

@@ -39,6 +39,7 @@ type verifyOptions struct {
 	checkpoints []string
 	index       string
 	elsewhere   []string
+	usage       []string
 	proof       string
 	policy      string
 	admin       string
@@ -108,7 +109,15 @@ others, and that what searches go by is what they say. An index in Elasticsearch
 (--config) is compared document by document and field by field; for that the
 expected records are made in the folder for temporary files. Where collectors
 with other ledgers write the same index, --elsewhere names their streams, which
-are not checked then.`,
+are not checked then.
+
+--usage holds the ledger against what the provider counted: a file with the Claude
+API's usage report, as GET /v1/organizations/usage_report/messages answers it, of the
+keys whose calls are recorded here, all its pages in one file or several. Tokens that
+the provider counted and no record tells are calls that were dropped before they were
+recorded, or that went around: completeness is "incomplete", and the exit code 1.
+Calls within five minutes of a bucket's edge count for both sides of it, and a
+message batch's for the day after its start.`,
 		Example: `  claudeaudit verify
   claudeaudit verify /mnt/copy/ledger --public-key checkpoint.pub --checkpoints /mnt/witness/checkpoints
   claudeaudit verify s3://acme-evidence/claude?region=eu-central-1 --content-store s3://acme-content/claude --public-key checkpoint.pub
@@ -129,7 +138,7 @@ are not checked then.`,
 				return errors.New("--longest-gap: must be positive")
 			}
 			if o.proof != "" {
-				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.admin != "" || o.locks {
+				if o.path != "" || o.index != "" || len(o.checkpoints) > 0 || o.contentless || o.contents != "" || o.copyOnly || o.policy != "" || o.aggregate != "" || o.admin != "" || o.locks || len(o.usage) > 0 {
 					return errors.New("--proof: a proof is verified by itself, with --public-key alone")
 				}
 				return a.verifyProof(cmd.Context(), o)
@@ -143,6 +152,7 @@ are not checked then.`,
 	f.StringVar(&o.index, "index", "", "also compare the index: this `file` (--index=FILE), or without a value that of the data folder")
 	f.Lookup("index").NoOptDefVal = defaultIndex
 	f.StringArrayVar(&o.elsewhere, "elsewhere", nil, "with --index: `stream` that another ledger has; may be repeated")
+	f.StringArrayVar(&o.usage, "usage", nil, "`file` with the provider's usage report, to compare what it counted; may be repeated")
 	f.StringVar(&o.proof, "proof", "", "verify this `file` of \"claudeaudit prove\" instead of a ledger; - is standard input")
 	f.StringVar(&o.contents, "content-store", "", "`URL` of the store of the content, if not that of the rest")
 	f.BoolVar(&o.copyOnly, "local-copy", false, "verify the copy in the ledger's folder, without content, instead of the bucket")
@@ -188,6 +198,7 @@ type report struct {
 	// Shredded are contents whose key was destroyed.
 	Shredded uint64       `json:"contents_shredded"`
 	Index    *indexReport `json:"index,omitempty"`
+	Usage    *usageReport `json:"usage,omitempty"`
 	FirstBad *firstBad    `json:"first_bad,omitempty"`
 }
 
@@ -418,7 +429,7 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 		}
 		if admin.bad() {
 			r.Index = &indexReport{
-				Path: e.at.where(), Verdict: indexUnchecked,
+				Path: e.at.where(), Verdict: verdictUnchecked,
 				Problems: []string{"the log of holds and erasures does not verify, so what the index has to leave out is not known"},
 			}
 		} else {
@@ -428,15 +439,27 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 			defer func() { err = errors.Join(err, check.close()) }()
 		}
 	}
+	var counted *usageCheck
+	if len(o.usage) > 0 {
+		if counted, err = newUsageCheck(ctx, e, o.usage); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, counted.close()) }()
+	}
 	var unended unendedCalls
 	gaps := alive.Gaps{Longest: o.longestGap}
 	opts.OnEntry = func(stream string, seq uint64, line []byte) error {
 		unended.entry(stream, seq, line)
 		gaps.Entry(stream, seq, line)
-		if check == nil {
-			return nil
+		if counted != nil {
+			if err := counted.entry(ctx, stream, seq, line); err != nil {
+				return err
+			}
 		}
-		return check.checker.Entry(ctx, stream, seq, line)
+		if check != nil {
+			return check.entry(ctx, stream, seq, line)
+		}
+		return nil
 	}
 	shredded := func() (uint64, error) { return 0, nil }
 	if admin.erased && e.at.subject != "" {
@@ -491,6 +514,15 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 			return err
 		}
 	}
+	if counted != nil {
+		if r.Usage, err = counted.finish(ctx); err != nil {
+			return fmt.Errorf("--usage: %w", err)
+		}
+		for _, b := range r.Usage.Missing {
+			r.Completeness = ledger.Incomplete
+			r.Notes = append(r.Notes, ledger.Problem{Kind: kindUsage, Detail: b.String()})
+		}
+	}
 	if len(r.Problems) > 0 {
 		r.FirstBad = &firstBad{r.Problems[0]}
 	}
@@ -509,7 +541,7 @@ func (a *app) verify(ctx context.Context, o verifyOptions) (err error) {
 func (r *report) outcome() error {
 	switch {
 	case r.Integrity == ledger.Bad, r.Completeness == ledger.Incomplete && len(r.Problems) > 0,
-		r.Index != nil && r.Index.Verdict == indexDiffers:
+		r.Index != nil && r.Index.Verdict == verdictDiffers, r.Usage != nil && r.Usage.Verdict == verdictDiffers:
 		return negative{errSaid}
 	case r.Integrity != ledger.Intact:
 		return errors.New("the ledger could not be checked: name the public key with --public-key")
@@ -621,6 +653,16 @@ func (r *report) writeText(a *app) error {
 	for _, n := range r.Notes[:min(len(r.Notes), maxShown)] {
 		say("  note        %s\n", printable(n.String()))
 	}
+	if u := r.Usage; u != nil {
+		say("usage         %s: %d times of the provider's report, of %d the ledger has less than was counted", u.Verdict, u.Buckets, len(u.Missing))
+		if u.Removed > 0 {
+			say("; %d were not compared, since entries of then were removed", u.Removed)
+		}
+		if u.Why != "" {
+			say("; %s", printable(u.Why))
+		}
+		say("\n")
+	}
 	if r.Index != nil {
 		say("index         %s: %s\n", r.Index.Verdict, printable(r.Index.Path))
 		for _, p := range r.Index.Problems[:min(len(r.Index.Problems), maxShown)] {
@@ -645,9 +687,9 @@ func (r *report) writeText(a *app) error {
 }
 
 const (
-	indexHolds     = "holds"
-	indexDiffers   = "differs"
-	indexUnchecked = "unchecked"
+	verdictHolds     = "holds"
+	verdictDiffers   = "differs"
+	verdictUnchecked = "unchecked"
 )
 
 // checker compares an index while the ledger is verified.
@@ -660,6 +702,25 @@ type indexCheck struct {
 	checker checker
 	report  indexReport
 	closers []func() error
+	// stopped: the ledger's entries don't follow one another, and nothing can be compared.
+	stopped bool
+}
+
+// entry compares the next entry of a stream.
+func (c *indexCheck) entry(ctx context.Context, stream string, seq uint64, line []byte) error {
+	if c.stopped {
+		return nil
+	}
+	return c.compared(c.checker.Entry(ctx, stream, seq, line))
+}
+
+func (c *indexCheck) compared(err error) error {
+	if errors.Is(err, index.ErrDiverged) {
+		c.stopped = true
+		c.report.Verdict, c.report.Problems, c.report.More = verdictUnchecked, []string{err.Error()}, 0
+		return nil
+	}
+	return err
 }
 
 func (c *indexCheck) found(text string) {
@@ -743,12 +804,17 @@ func (c *indexCheck) openElastic(ctx context.Context, e evidence, erased *index.
 }
 
 func (c *indexCheck) finish(ctx context.Context) (*indexReport, error) {
-	if err := c.checker.Finish(ctx); err != nil {
-		return nil, err
+	if !c.stopped {
+		if err := c.compared(c.checker.Finish(ctx)); err != nil {
+			return nil, err
+		}
 	}
-	c.report.Verdict = indexHolds
+	if c.stopped {
+		return &c.report, nil
+	}
+	c.report.Verdict = verdictHolds
 	if len(c.report.Problems) > 0 {
-		c.report.Verdict = indexDiffers
+		c.report.Verdict = verdictDiffers
 	}
 	return &c.report, nil
 }

@@ -66,8 +66,6 @@ const (
 	maxFields = 20
 	// checkPage is how many documents are read at a time.
 	checkPage = 1000
-	// maxBuffered bounds the lines that wait for being taken.
-	maxBuffered = 8 << 20
 )
 
 // Checker compares the index with the entries of a ledger: that it holds a
@@ -85,8 +83,7 @@ type Checker struct {
 	page     int // documents read at a time
 	cursors  map[string]uint64
 	erased   *index.Erased
-	batch    index.Batch
-	buffered int
+	batcher  index.Batcher
 
 	repair   *Store
 	broken   []uuid.UUID
@@ -110,7 +107,7 @@ type CheckOptions struct {
 
 // NewChecker starts a comparison.
 func (r *Reader) NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
-	c := &Checker{r: r, expected: o.Expected, found: o.Found, page: checkPage, erased: o.Erased, cursors: map[string]uint64{}}
+	c := &Checker{r: r, expected: o.Expected, found: o.Found, page: checkPage, erased: o.Erased, cursors: map[string]uint64{}, batcher: index.Batcher{Store: o.Expected}}
 	st, err := r.readState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("checking the index: %w", err)
@@ -154,24 +151,10 @@ func (c *Checker) Entry(ctx context.Context, stream string, seq uint64, line []b
 	if !ok || seq >= next {
 		return nil
 	}
-	n := len(c.batch.Lines)
-	if n > 0 && (c.batch.Stream != stream || n >= index.DefaultBatchEntries || c.buffered >= maxBuffered) {
-		if err := c.flush(ctx); err != nil {
-			return err
-		}
-	}
-	c.batch.Stream = stream
-	c.batch.Lines = append(c.batch.Lines, index.Line{Seq: seq, Leaf: index.LeafHash(line), Data: bytes.Clone(c.erased.Form(line))})
-	c.buffered += len(line)
-	return nil
+	return expecting(c.batcher.Add(ctx, stream, index.Line{Seq: seq, Leaf: index.LeafHash(line), Data: bytes.Clone(c.erased.Form(line))}))
 }
 
-func (c *Checker) flush(ctx context.Context) error {
-	if len(c.batch.Lines) == 0 {
-		return nil
-	}
-	_, err := c.expected.Apply(ctx, c.batch)
-	c.batch.Lines, c.buffered = c.batch.Lines[:0], 0
+func expecting(err error) error {
 	if errors.Is(err, index.ErrDiverged) {
 		return fmt.Errorf("checking the index: %w: see what verify says of the ledger", err)
 	}
@@ -183,7 +166,7 @@ func (c *Checker) flush(ctx context.Context) error {
 
 // Finish compares. Call it after the last entry.
 func (c *Checker) Finish(ctx context.Context) error {
-	if err := c.flush(ctx); err != nil {
+	if err := expecting(c.batcher.Flush(ctx)); err != nil {
 		return err
 	}
 	if err := c.compare(ctx); err != nil {

@@ -39,6 +39,8 @@ type Reader struct {
 	streams map[string]*streamView
 	seg     *segment // the last one read
 	segKey  string
+	items   map[Hash]cntItem // of the container read last
+	cntKey  string
 }
 
 // streamView is what a Reader remembers of a stream.
@@ -619,24 +621,45 @@ func (r *Reader) sealedContent(ctx context.Context, stream string, n segName, li
 
 // fromContainer reads one content and checks its hash.
 func (r *Reader) fromContainer(ctx context.Context, key string, size int64, sha Hash) ([]byte, error) {
-	c, err := readContainer(ctx, r.store, key, size)
+	items, err := r.contents(ctx, key, size)
 	if err != nil {
 		return nil, fmt.Errorf("read content container %s: %w", key, err)
 	}
-	for _, it := range c.items {
-		if it.sha != sha {
-			continue
-		}
-		b, err := r.store.GetRange(ctx, key, int64(it.offset), int64(it.length))
-		if err != nil {
-			return nil, fmt.Errorf("read content container %s: %w", key, err)
-		}
-		if sha256.Sum256(b) != sha {
-			return nil, fmt.Errorf("read content container %s: %w: the content's hash differs", key, errContainer)
-		}
-		return b, nil
+	it, ok := items[sha]
+	if !ok {
+		return nil, fmt.Errorf("read content: %w", bucket.ErrNotFound)
 	}
-	return nil, fmt.Errorf("read content: %w", bucket.ErrNotFound)
+	b, err := r.store.GetRange(ctx, key, int64(it.offset), int64(it.length))
+	if err != nil {
+		return nil, fmt.Errorf("read content container %s: %w", key, err)
+	}
+	if sha256.Sum256(b) != sha {
+		return nil, fmt.Errorf("read content container %s: %w: the content's hash differs", key, errContainer)
+	}
+	return b, nil
+}
+
+// contents returns what a container has. The last one read is remembered, so that reading all
+// of it reads its index once.
+func (r *Reader) contents(ctx context.Context, key string, size int64) (map[Hash]cntItem, error) {
+	r.mu.Lock()
+	if r.cntKey == key && r.items != nil {
+		defer r.mu.Unlock()
+		return r.items, nil
+	}
+	r.mu.Unlock()
+	c, err := readContainer(ctx, r.store, key, size)
+	if err != nil {
+		return nil, err
+	}
+	items := make(map[Hash]cntItem, len(c.items))
+	for _, it := range c.items {
+		items[it.sha] = it
+	}
+	r.mu.Lock()
+	r.items, r.cntKey = items, key
+	r.mu.Unlock()
+	return items, nil
 }
 
 // readContainer reads a container's index.

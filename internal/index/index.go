@@ -12,12 +12,13 @@
 //
 // The same call may have reached two writers. When both derived the same
 // event_id, the record is the merge of the entries of both streams. When they
-// did not, but both tell the same non-empty response id, the two events are one
-// logical record: the event whose first entry has the smaller (stream,
+// did not, but both tell an id under which the provider knows the call, of its
+// response or of its request, the events are one logical record (see Families for
+// when an id joins): the event whose first entry has the smallest (stream,
 // sequence number) is primary, search answers with the primary alone, and
-// looking up either event gives the merge of all entries under the primary's
-// event_id. Two events of one stream are never joined that way: their writer
-// saw both and kept them apart.
+// looking up any of the events gives the merge of all entries under the primary's
+// event_id. Two events of one stream are never joined by an id that both tell:
+// their writer saw both and kept them apart.
 package index
 
 import (

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
@@ -66,6 +67,8 @@ const (
 	maxFields = 20
 	// checkPage is how many documents are read at a time.
 	checkPage = 1000
+	// repairing stands for a batch where documents are written anew.
+	repairing = math.MaxUint64 - 2
 )
 
 // Checker compares the index with the entries of a ledger: that it holds a
@@ -87,7 +90,8 @@ type Checker struct {
 
 	repair   *Store
 	broken   []uuid.UUID
-	Repaired int // documents that were written or removed
+	mended   []index.CallID // of the documents that were written anew
+	Repaired int            // documents that were written or removed
 }
 
 // CheckOptions say what an index is compared with.
@@ -228,7 +232,10 @@ func (c *Checker) compare(ctx context.Context) error {
 			if err := c.parked(ctx); err != nil {
 				return err
 			}
-			return c.mend(ctx)
+			if err := c.mend(ctx); err != nil {
+				return err
+			}
+			return c.rejoin(ctx)
 		case h == nil || w != nil && w.compare(h) < 0: // h comes later
 			err = c.missing(ctx, w.event)
 			want.pop()
@@ -493,11 +500,12 @@ func (c *Checker) same(ctx context.Context, f index.Found, have stored) error {
 		return c.parkedOf(ctx, &want)
 	}
 	if doc, err := readDocument(have.source, shown); err == nil && have.id == event.String() {
-		if more := c.newer(doc.entries, entries); len(more) > 0 {
-			grown := newDocument(event, union(slices.Clone(entries), more))
-			if have.index == c.r.names.index(&grown) && bytes.Equal(grown.append(nil), have.source) {
-				return nil
-			}
+		grown, err := c.grown(ctx, event, entries, doc.entries)
+		if err != nil {
+			return err
+		}
+		if grown != nil && have.index == c.r.names.index(grown) && bytes.Equal(grown.append(nil), have.source) {
+			return nil
 		}
 	}
 	fields := differing(body, have.source)
@@ -515,6 +523,55 @@ func (c *Checker) same(ctx context.Context, f index.Found, have stored) error {
 	}
 	c.found(finding)
 	return c.mendLater(ctx, event)
+}
+
+// grown is the document of a record of the ledger together with what the ledger was
+// not asked for, nil when there is nothing of that. Such entries may join it to other
+// records of the ledger.
+func (c *Checker) grown(ctx context.Context, event uuid.UUID, expected, have []index.Parsed) (*document, error) {
+	more := c.newer(have, expected)
+	if len(more) == 0 {
+		return nil, nil
+	}
+	all := union(slices.Clone(expected), more)
+	for _, e := range have {
+		if slices.ContainsFunc(all, func(o index.Parsed) bool { return o.Stream == e.Stream && o.Seq == e.Seq }) {
+			continue
+		}
+		f, err := c.expected.Get(ctx, e.Record.EventID)
+		if errors.Is(err, index.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		other, err := parseEntries(f.Entries)
+		if err != nil {
+			return nil, err
+		}
+		all = union(all, other)
+	}
+	if !oneFamily(all) {
+		return nil, nil
+	}
+	d := newDocument(event, all)
+	return &d, nil
+}
+
+// oneFamily says whether entries are of events that their ids join.
+func oneFamily(entries []index.Parsed) bool {
+	own := map[uuid.UUID][]index.Parsed{}
+	for _, e := range entries {
+		own[e.Record.EventID] = append(own[e.Record.EventID], e)
+	}
+	var twins []index.Twin
+	for _, list := range own {
+		twins = append(twins, index.TwinOf(list))
+	}
+	family, err := index.NewFamilies(func(_ context.Context, id index.CallID) ([]index.Twin, error) {
+		return slices.DeleteFunc(slices.Clone(twins), func(t index.Twin) bool { return !slices.Contains(t.IDs, id) }), nil
+	}).Of(context.Background(), twins[0])
+	return err == nil && len(family) == len(twins)
 }
 
 // parkedOf checks the parked documents of a record's twins.
@@ -572,13 +629,14 @@ func (c *Checker) parked(ctx context.Context) error {
 		for _, h := range a.Hits.Hits {
 			after = h.Sort
 			event, err := uuid.Parse(h.ID)
+			known := false
 			if err == nil {
 				var f index.Found
 				f, err = c.expected.Get(ctx, event)
 				if err == nil && f.Record.EventID != event {
 					continue
 				}
-				if err == nil {
+				if known = err == nil; known {
 					joined, err := c.joinedElsewhere(ctx, f, h)
 					if err != nil {
 						return err
@@ -595,7 +653,12 @@ func (c *Checker) parked(ctx context.Context) error {
 				continue
 			}
 			c.found(Finding{Kind: KindExtra, Index: h.Index, ID: h.ID})
-			if err := c.removeHit(ctx, h.documentID); err != nil {
+			if known {
+				err = c.mendLater(ctx, event) // it shows for itself, or is joined anew
+			} else {
+				err = c.removeHit(ctx, h.documentID)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -623,12 +686,11 @@ func (c *Checker) joinedElsewhere(ctx context.Context, f index.Found, h hit) (bo
 	if err != nil {
 		return false, nil // the document of the record is found damaged for itself
 	}
-	more := c.newer(all, own)
-	if len(more) == 0 {
-		return false, nil
+	grown, err := c.grown(ctx, head.Record.EventID, own, all)
+	if err != nil || grown == nil {
+		return false, err
 	}
-	grown := newDocument(head.Record.EventID, union(slices.Clone(own), more))
-	want := c.parkedDocument(&grown, f.Record.EventID)
+	want := c.parkedDocument(grown, f.Record.EventID)
 	return bytes.Equal(want.append(nil), h.Source), nil
 }
 
@@ -769,6 +831,7 @@ func (c *Checker) mend(ctx context.Context) error {
 			}
 			copies := slices.DeleteFunc(slices.Clone(got[event]), func(f found) bool { return f.doc.role == dead })
 			ch.settle(c.r.names, d, copies)
+			c.mended = append(c.mended, d.ids()...)
 			for _, cp := range got[event] {
 				if cp.doc.role == dead { // its time has come, unless it is refused again
 					ch.removals = append(ch.removals, &item{index: cp.index, id: cp.id, at: &cp.version})
@@ -783,6 +846,18 @@ func (c *Checker) mend(ctx context.Context) error {
 		c.broken = slices.DeleteFunc(c.broken, func(e uuid.UUID) bool { return !again[e.String()] })
 	}
 	return errBusy
+}
+
+// rejoin joins what was mended with what other ledgers tell of the same calls.
+func (c *Checker) rejoin(ctx context.Context) error {
+	if len(c.mended) == 0 {
+		return nil
+	}
+	if err := c.repair.refresh(ctx, []string{c.r.names.days(), c.r.names.parked()}); err != nil {
+		return err
+	}
+	j := &joins{s: c.repair, stream: "repair", from: repairing}
+	return j.run(ctx, c.mended...)
 }
 
 // differing names the fields in which two documents differ.

@@ -290,14 +290,12 @@ type searchAnswer struct {
 		} `json:"failures"`
 	} `json:"_shards"`
 	Hits struct {
-		Total struct {
-			Value int `json:"value"`
-		} `json:"total"`
 		Hits []hit `json:"hits"`
 	} `json:"hits"`
 	Aggregations map[string]struct {
 		Buckets []struct {
-			Key string `json:"key"`
+			Key   string `json:"key"`
+			Count int    `json:"doc_count"`
 		} `json:"buckets"`
 	} `json:"aggregations"`
 }

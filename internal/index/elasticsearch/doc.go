@@ -24,21 +24,21 @@
 //
 // # Twins
 //
-// Events that two writers made of one call, known by their common response id,
-// are one document: the primary's, with the entries of all. The others are
+// Events that two writers made of one call, known by a common id of its response or
+// request, are one document: the primary's, with the entries of all. The others are
 // parked in an index of their own, which searches don't see, with a pointer to
 // it. Two writers find each other's documents by search, which sees only what
 // was refreshed. Each writes its documents, refreshes, and then looks: of two
 // that do so at once at least one sees both documents, because whoever looks
-// last looks after both have refreshed. Joining computes what all documents of
-// a response id should be from the union of their entries, and repeats until
-// nothing is left to change. A writer that is alone needs none of this; it
+// last looks after both have refreshed. Joining computes what all documents around
+// an id should be from the union of their entries, and repeats until nothing is
+// left to change. A writer that is alone needs none of this; it
 // registers its streams before it writes and reads who else has after it wrote.
 //
 // The same way two documents of one event are found that two writers made because
 // they know of times that lie days apart. Both are looked for on all days, and once:
-// when a stream first tells of the event, and when the day or the response id of its
-// document changes. Whoever writes later finds what was written before.
+// when a stream first tells of the event, and when the day or an id of its document
+// changes. Whoever writes later finds what was written before.
 //
 // An event whose observations lie on several days moves to the day of its
 // merge: it is written there first and removed from the other day then. What

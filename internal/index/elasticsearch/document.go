@@ -88,17 +88,17 @@ func (d *document) joined() bool {
 	return slices.ContainsFunc(d.entries, func(e index.Parsed) bool { return e.Record.EventID != d.event })
 }
 
-// response is the response id that the event's own entries tell.
-func (d *document) response() string {
+// ids are those of the call that the event's own entries tell.
+func (d *document) ids() []index.CallID {
 	if !d.joined() {
-		return d.record.ResponseID
+		return index.AppendCallIDs(nil, &d.record)
 	}
 	own := d.own()
 	if len(own) == 0 {
-		return ""
+		return nil
 	}
 	rec := index.MergeParsed(own)
-	return rec.ResponseID
+	return index.AppendCallIDs(nil, &rec)
 }
 
 // streams are the streams of the entries, sorted.
@@ -175,9 +175,9 @@ func (d *document) append(b []byte) []byte {
 	}
 	b = append(b, `"events":`...)
 	b = appendStrings(b, d.events())
-	if response := d.response(); response != "" {
-		b = append(b, `,"response":`...)
-		b = jcs.AppendString(b, response)
+	if ids := d.ids(); len(ids) > 0 {
+		b = append(b, `,"ids":`...)
+		b = appendStrings(b, idNames(ids))
 	}
 	b = append(b, `,"streams":`...)
 	b = appendStrings(b, d.streams())
@@ -194,6 +194,15 @@ func (d *document) last() *index.Parsed {
 		}
 	}
 	return &d.entries[len(d.entries)-1]
+}
+
+// idNames are the ids as documents have them.
+func idNames(ids []index.CallID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.String()
+	}
+	return out
 }
 
 func appendStrings(b []byte, list []string) []byte {
@@ -220,10 +229,8 @@ type source struct {
 			Seq    uint64 `json:"seq"`
 			Line   string `json:"line"`
 		} `json:"entries"`
-		Events   []string `json:"events"`
-		Response string   `json:"response"`
-		Streams  []string `json:"streams"`
-		Time     int64    `json:"time"`
+		Events []string `json:"events"`
+		Time   int64    `json:"time"`
 	} `json:"index"`
 }
 
@@ -304,17 +311,6 @@ func sameEntries(a, b []index.Parsed) bool {
 		}
 	}
 	return true
-}
-
-// firstPlace is the smallest place of entries.
-func firstPlace(entries []index.Parsed) index.Place {
-	var first index.Place
-	for i, e := range entries {
-		if p := (index.Place{Stream: e.Stream, Seq: e.Seq}); i == 0 || p.Compare(first) < 0 {
-			first = p
-		}
-	}
-	return first
 }
 
 // names of the indices.

@@ -185,13 +185,13 @@ func TestInstalling(t *testing.T) {
 			tpl["settings"].(map[string]any)[k] = v
 		}
 		b, err := json.Marshal(map[string]any{
-			"index_patterns": []string{"acme-*"}, "priority": 500, "version": 1, "template": tpl, "_meta": map[string]any{"managed_by": "claudeaudit"},
+			"index_patterns": []string{"acme-*"}, "priority": 500, "version": 2, "template": tpl, "_meta": map[string]any{"managed_by": "claudeaudit"},
 		})
 		require.NoError(t, err)
 		return string(b)
 	}
 	managed := map[string]any{"index.lifecycle.name": "acme", "index.lifecycle.parse_origination_date": true}
-	templates := `{"index_templates":[{"name":"acme","index_template":{"version":1}}]}`
+	templates := `{"index_templates":[{"name":"acme","index_template":{"version":2}}]}`
 	year := 400 * 24 * time.Hour
 	for name, tt := range map[string]struct {
 		options Options
@@ -241,7 +241,7 @@ func TestInstalling(t *testing.T) {
 			for _, index := range []string{"acme.dead-letter", "acme.state", "acme.twins"} {
 				s.left = append(s.left,
 					exchange{"HEAD", "/" + index, "", 200, ""},
-					exchange{"GET", "/" + index + "/_mapping", "", 200, `{"` + index + `":{"mappings":{"_meta":{"schema":1}}}}`})
+					exchange{"GET", "/" + index + "/_mapping", "", 200, `{"` + index + `":{"mappings":{"_meta":{"schema":2}}}}`})
 			}
 			tt.options.Prefix = "acme"
 			st, err := Open(t.Context(), s, tt.options)

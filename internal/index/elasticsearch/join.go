@@ -17,22 +17,26 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/index"
 )
 
-// maxTwins bounds the events that one response id joins. An id that more
-// events share identifies no call, and joins none of them.
-const maxTwins = 32
-
 // termsPerSearch bounds the values that one search looks for; the server takes
 // 65,536.
 const termsPerSearch = 5000
 
+const (
+	// idsPerRound and docsPerRound bound what is joined at once: so many ids, and
+	// about so many documents that tell them.
+	idsPerRound  = 100
+	docsPerRound = 256
+)
+
 // join finds out which of the events of a batch others have written too, under
-// the same event_id or with the same response id, and makes one of each. They
+// the same event_id or with the same id of the call, and makes one of each. They
 // are looked for on all days: what others tell of a call may have another time.
 //
 // An event of which nothing changed that they could be found by was looked for
 // when it was written before; who wrote since then has looked himself.
 func (t *taking) join(ctx context.Context) error {
-	var events, responses []string
+	var events []string
+	var ids []index.CallID
 	written := t.touchedIndices()
 	for _, w := range t.work {
 		if w.day.IsZero() || w.known {
@@ -43,9 +47,7 @@ func (t *taking) join(ctx context.Context) error {
 			written = append(written, name)
 		}
 		events = append(events, w.event.String())
-		if w.response != "" {
-			responses = append(responses, w.response)
-		}
+		ids = append(ids, w.ids...)
 	}
 	all := []string{t.s.names.days(), t.s.names.parked()}
 	// Other writers make visible what they write, once there are any. What one
@@ -58,37 +60,39 @@ func (t *taking) join(ctx context.Context) error {
 		return err
 	}
 	t.s.refreshed = true
-	double, err := t.s.doubles(ctx, all, "event_id", events)
+	double, err := t.s.tally(ctx, all, "event_id", events, 2)
 	if err != nil {
 		return err
 	}
-	for _, e := range double {
+	for e := range double {
 		if err := t.joins.one(ctx, uuid.MustParse(e)); err != nil {
 			return err
 		}
 	}
-	if double, err = t.s.doubles(ctx, all, "index.response", responses); err != nil {
+	if double, err = t.s.tally(ctx, all, "index.ids", idNames(ids), 2); err != nil {
 		return err
 	}
-	return t.joins.run(ctx, double...)
+	ids = slices.DeleteFunc(ids, func(id index.CallID) bool { return double[id.String()] == 0 })
+	return t.joins.run(ctx, ids...)
 }
 
-// doubles returns those of the values that several documents have.
-func (s *Store) doubles(ctx context.Context, indices []string, field string, values []string) ([]string, error) {
-	var out []string
+// tally counts the documents that have each of the values, where they are at least
+// so many.
+func (s *Store) tally(ctx context.Context, indices []string, field string, values []string, least int) (map[string]int, error) {
+	out := map[string]int{}
 	for part := range slices.Chunk(values, termsPerSearch) {
 		a, err := s.search(ctx, indices, map[string]any{
 			"size": 0, "track_total_hits": false,
 			"query": map[string]any{"bool": map[string]any{"filter": map[string]any{"terms": map[string]any{field: part}}}},
-			"aggs": map[string]any{"double": map[string]any{"terms": map[string]any{
-				"field": field, "size": termsPerSearch, "shard_size": termsPerSearch, "min_doc_count": 2, "execution_hint": "map",
+			"aggs": map[string]any{"values": map[string]any{"terms": map[string]any{
+				"field": field, "include": part, "size": termsPerSearch, "shard_size": termsPerSearch, "min_doc_count": least, "execution_hint": "map",
 			}}},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("looking for twins by %s: %w", field, err)
 		}
-		for _, b := range a.Aggregations["double"].Buckets {
-			out = append(out, b.Key)
+		for _, b := range a.Aggregations["values"].Buckets {
+			out[b.Key] = b.Count
 		}
 	}
 	return out, nil
@@ -136,14 +140,14 @@ func (j *joins) one(ctx context.Context, event uuid.UUID) error {
 	return errBusy
 }
 
-// rejoin are the response ids whose documents have to be looked at when a
-// document takes the place of its copies: that they had, or are joined by.
-func rejoin(d *document, copies []found) []string {
-	var out []string
-	after := d.response()
+// rejoin are the ids whose documents have to be looked at when a document takes the
+// place of its copies: that they had, or are joined by.
+func rejoin(d *document, copies []found) []index.CallID {
+	var out []index.CallID
+	after := d.ids()
 	for _, cp := range copies {
-		if before := cp.doc.response(); before != after || cp.doc.role == parked || cp.doc.joined() {
-			out = append(out, before, after)
+		if before := cp.doc.ids(); !slices.Equal(before, after) || cp.doc.role == parked || cp.doc.joined() {
+			out = append(append(out, before...), after...)
 		}
 	}
 	return out
@@ -153,9 +157,9 @@ func readable(copies []found) []found {
 	return slices.DeleteFunc(slices.Clone(copies), func(f found) bool { return len(f.doc.entries) == 0 })
 }
 
-// joins are the response ids whose documents have to be brought in order. They
-// are written down before anything is changed that leads to them: what a crash
-// leaves half done does not show by the documents of the batch alone.
+// joins are the ids whose documents have to be brought in order. They are written
+// down before anything is changed that leads to them: what a crash leaves half done
+// does not show by the documents of the batch alone.
 type joins struct {
 	s      *Store
 	stream string
@@ -164,7 +168,7 @@ type joins struct {
 	from    uint64 // the batch's first entry
 
 	mu      sync.Mutex
-	noted   []string
+	noted   []index.CallID
 	written int
 }
 
@@ -172,8 +176,8 @@ type joins struct {
 const dropped = math.MaxUint64
 
 type joinsNote struct {
-	From      uint64   `json:"from"`
-	Responses []string `json:"responses"`
+	From uint64         `json:"from"`
+	IDs  []index.CallID `json:"ids"`
 }
 
 func (j *joins) id() string {
@@ -192,61 +196,76 @@ func (j *joins) load(ctx context.Context) error {
 		return fmt.Errorf("%w: its joins: %w", index.ErrCorrupt, err)
 	}
 	if n.From == j.from {
-		j.noted, j.written = n.Responses, len(n.Responses)
+		j.noted, j.written = n.IDs, len(n.IDs)
 	}
 	return nil
 }
 
-// note writes response ids down. An empty one is none.
-func (j *joins) note(ctx context.Context, responses ...string) error {
+// note writes ids down.
+func (j *joins) note(ctx context.Context, ids ...index.CallID) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, r := range responses {
-		if r != "" && !slices.Contains(j.noted, r) {
-			j.noted = append(j.noted, r)
-		}
-	}
+	j.noted = unique(append(j.noted, ids...))
 	if len(j.noted) == j.written {
 		return nil
 	}
 	path := "/" + j.s.names.state() + "/_doc/" + j.id()
 	if err := j.s.call(ctx, http.MethodPut, path, joinsNote{j.from, j.noted}, nil); err != nil {
-		return fmt.Errorf("noting %d response ids: %w", len(j.noted), err)
+		return fmt.Errorf("noting %d ids of calls: %w", len(j.noted), err)
 	}
 	j.written = len(j.noted)
 	return nil
 }
 
-// run brings the documents of all noted response ids, and of more, into the
-// state that their entries make: the primary with all entries, its twins parked,
-// others alone. It ends when a look at them finds nothing to change.
-func (j *joins) run(ctx context.Context, more ...string) error {
+// unique leaves out what came before.
+func unique[T comparable](list []T) []T {
+	seen := make(map[T]bool, len(list))
+	return slices.DeleteFunc(list, func(v T) bool {
+		again := seen[v]
+		seen[v] = true
+		return again
+	})
+}
+
+// run brings the documents of all noted ids, and of more, into the state that their
+// entries make: the primary with all entries, its twins parked, others alone. It ends
+// when a look at them finds nothing to change.
+func (j *joins) run(ctx context.Context, more ...index.CallID) error {
 	s := j.s
-	left := slices.Concat(j.noted, more)
-	slices.Sort(left)
-	left = slices.Compact(left)
-	rounds := map[string]int{}
+	left := unique(slices.Concat(j.noted, more))
+	started := make(map[index.CallID]bool, len(left))
+	for _, id := range left {
+		started[id] = true
+	}
+	rounds := map[index.CallID]int{}
 	for len(left) > 0 {
-		response := left[0]
-		left = left[1:]
-		if response == "" {
-			continue
-		}
-		if rounds[response]++; rounds[response] > maxRounds {
-			return errBusy
-		}
-		members, tooMany, err := s.members(ctx, response)
+		v := newView(s)
+		part, err := v.begin(ctx, left)
 		if err != nil {
 			return err
 		}
-		c, others := group(s.names, response, members, tooMany)
+		left = left[len(part):]
+		for _, id := range part {
+			if rounds[id]++; rounds[id] > maxRounds {
+				return errBusy
+			}
+		}
+		c, changed, err := v.settle(ctx)
+		if err != nil {
+			return err
+		}
 		if c.empty() {
+			left = slices.DeleteFunc(slices.Clone(left), v.right)
 			continue
 		}
-		if len(others) > 0 {
-			if err := j.note(ctx, append(others, response)...); err != nil {
-				return err
+		// What shares no id with those that this began with is not found by them again.
+		for _, ids := range changed {
+			if !slices.ContainsFunc(ids, func(id index.CallID) bool { return started[id] }) {
+				if err := j.note(ctx, ids...); err != nil {
+					return err
+				}
 			}
+			part = append(part, ids...)
 		}
 		if err := s.carryOut(ctx, c); err != nil {
 			return err
@@ -254,99 +273,190 @@ func (j *joins) run(ctx context.Context, more ...string) error {
 		if err := s.refresh(ctx, c.indices()); err != nil {
 			return err
 		}
-		for _, r := range append(others, response) {
-			if !slices.Contains(left, r) {
-				left = append(left, r)
-			}
-		}
+		// Others may have written meanwhile; it is done when there is nothing to do.
+		left = unique(slices.Concat(left, part))
 	}
 	return nil
 }
 
-// member is an event with its documents.
-type member struct {
-	event  uuid.UUID
-	own    []index.Parsed
-	copies []found
+// view is what the index has of the events around some ids, as it was when it was
+// looked at.
+type view struct {
+	s      *Store
+	counts map[index.CallID]int // documents that tell an id
+	looks  []look
+	docs   map[uuid.UUID][]found
+	own    map[uuid.UUID][]index.Parsed // the entries of an event, from whichever documents have them
+	twins  map[uuid.UUID]index.Twin
+	// settled are the events of which it was seen where they belong.
+	settled  map[uuid.UUID]bool
+	families *index.Families
 }
 
-// members returns the events with a response id, and those that are joined with
-// them. Of an id that too many have, those that are joined are enough.
-func (s *Store) members(ctx context.Context, response string) ([]member, bool, error) {
-	query := func(indices []string, size int, filter ...any) ([]hit, int, error) {
-		a, err := s.search(ctx, indices, map[string]any{
-			"size": size, "track_total_hits": 10 * maxTwins, "_source": []string{"event_id", "index.events", "head"},
-			"query": map[string]any{"bool": map[string]any{"filter": filter}},
-		})
-		if err != nil {
-			return nil, 0, fmt.Errorf("looking for the twins of a response: %w", err)
-		}
-		return a.Hits.Hits, a.Hits.Total.Value, nil
-	}
-	of := map[string]any{"term": map[string]any{"index.response": response}}
-	all := []string{s.names.days(), s.names.parked()}
-	hits, total, err := query(all, maxTwins+1, of)
+// look is what was found around some ids: the events that tell them, and those that
+// these are joined with now.
+type look struct {
+	ids    []index.CallID
+	events []uuid.UUID
+	days   map[uuid.UUID][]time.Time
+}
+
+func (l *look) add(n names, text, place string) {
+	e, err := uuid.Parse(text)
 	if err != nil {
-		return nil, false, err
+		return // not ours
 	}
-	if total > maxTwins {
-		// Only what is joined has to be changed, and that is few.
-		if hits, _, err = query([]string{s.names.parked()}, 2*maxTwins, of); err != nil {
-			return nil, false, err
+	if !slices.Contains(l.events, e) {
+		l.events = append(l.events, e)
+	}
+	if d, ok := n.dayNamed(place); ok && !slices.Contains(l.days[e], d) {
+		l.days[e] = append(l.days[e], d)
+	}
+}
+
+func newView(s *Store) *view {
+	v := &view{
+		s: s, counts: map[index.CallID]int{}, docs: map[uuid.UUID][]found{}, own: map[uuid.UUID][]index.Parsed{},
+		twins: map[uuid.UUID]index.Twin{}, settled: map[uuid.UUID]bool{},
+	}
+	v.families = index.NewFamilies(v.told)
+	return v
+}
+
+// begin looks around the first of the ids, and returns these.
+func (v *view) begin(ctx context.Context, ids []index.CallID) ([]index.CallID, error) {
+	ids = ids[:min(len(ids), idsPerRound)]
+	if err := v.count(ctx, ids); err != nil {
+		return nil, err
+	}
+	n, docs := 0, 0
+	for ; n < len(ids); n++ {
+		if docs += min(v.counts[ids[n]], index.MaxTwins); n > 0 && docs > docsPerRound {
+			break
 		}
 	}
-	days := map[uuid.UUID][]time.Time{}
-	var events []uuid.UUID
-	add := func(text string, place string) {
-		e, err := uuid.Parse(text)
+	return slices.Clone(ids[:n]), v.load(ctx, ids[:n])
+}
+
+func (v *view) count(ctx context.Context, ids []index.CallID) error {
+	tally, err := v.s.tally(ctx, v.indices(), "index.ids", idNames(ids), 1)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		v.counts[id] = tally[id.String()]
+	}
+	return nil
+}
+
+func (v *view) indices() []string { return []string{v.s.names.days(), v.s.names.parked()} }
+
+// load reads the documents of the events that tell ids, which were counted, and of
+// those that are joined with them. Of an id that too many tell, those that it may have
+// joined before are enough, and those are few: where they are many, others joined them.
+func (v *view) load(ctx context.Context, ids []index.CallID) error {
+	l := look{ids: ids, days: map[uuid.UUID][]time.Time{}}
+	var few []string
+	var hits []hit
+	size := 0
+	for _, id := range ids {
+		switch n := v.counts[id]; {
+		case n > index.MaxTwins:
+			twins, err := v.search(ctx, []string{v.s.names.parked()}, index.MaxTwins+1, []string{id.String()}, "index.ids")
+			if err != nil {
+				return err
+			}
+			if len(twins) <= index.MaxTwins {
+				hits = append(hits, twins...)
+			}
+		case n > 0:
+			few = append(few, id.String())
+			size += n
+		}
+	}
+	if len(few) > 0 {
+		more, err := v.search(ctx, v.indices(), size, few, "index.ids")
 		if err != nil {
-			return // not ours
+			return err
 		}
-		if !slices.Contains(events, e) {
-			events = append(events, e)
-		}
-		if d, ok := s.names.dayNamed(place); ok && !slices.Contains(days[e], d) {
-			days[e] = append(days[e], d)
-		}
+		hits = append(hits, more...)
 	}
-	var heads []string
 	for _, h := range hits {
 		doc, err := readSource(h.Source)
 		if err != nil {
 			continue // spoiled; repair mends it
 		}
-		add(doc.Event, h.Index)
-		for _, e := range doc.Index.Events {
-			add(e, "")
-		}
-		if doc.Head != "" {
-			heads = append(heads, doc.Head)
+		l.add(v.s.names, doc.Event, h.Index)
+		for _, e := range append(doc.Index.Events, doc.Head) {
+			l.add(v.s.names, e, "")
 		}
 	}
 	// The heads that pretend to have a twin, and those that have.
-	for part := range slices.Chunk(eventNames(events), idsPerRequest) {
-		hits, _, err := query([]string{s.names.days()}, 2*idsPerRequest, map[string]any{"terms": map[string]any{"index.events": part}})
+	for part := range slices.Chunk(eventNames(l.events), idsPerRequest) {
+		more, err := v.search(ctx, []string{v.s.names.days()}, 4*idsPerRequest, part, "event_id", "index.events")
 		if err != nil {
-			return nil, false, err
+			return err
 		}
-		for _, h := range hits {
+		for _, h := range more {
 			if doc, err := readSource(h.Source); err == nil {
-				add(doc.Event, h.Index)
+				l.add(v.s.names, doc.Event, h.Index)
 			}
 		}
 	}
-	places, err := s.searchEvents(ctx, append(heads, eventNames(events)...))
+	if err := v.read(ctx, &l); err != nil {
+		return err
+	}
+	v.looks = append(v.looks, l)
+	return nil
+}
+
+// search finds documents that have one of the values in one of the fields.
+func (v *view) search(ctx context.Context, indices []string, size int, values []string, fields ...string) ([]hit, error) {
+	var should []any
+	for _, f := range fields {
+		should = append(should, map[string]any{"terms": map[string]any{f: values}})
+	}
+	a, err := v.s.search(ctx, indices, map[string]any{
+		"size": size, "track_total_hits": false, "_source": []string{"event_id", "head", "index.events"},
+		"query": map[string]any{"bool": map[string]any{"filter": map[string]any{"bool": map[string]any{"should": should}}}},
+	})
 	if err != nil {
-		return nil, false, err
+		return nil, fmt.Errorf("looking for the twins of a call: %w", err)
 	}
-	for _, p := range places {
-		add(p.ID, p.Index)
+	return a.Hits.Hits, nil
+}
+
+// read reads the documents of the events of a look, and of those whose entries are in
+// these.
+func (v *view) read(ctx context.Context, l *look) error {
+	for i := 0; i < len(l.events); {
+		ask := slices.DeleteFunc(slices.Clone(l.events[i:]), func(e uuid.UUID) bool { return v.docs[e] != nil })
+		i = len(l.events)
+		got, err := v.s.find(ctx, ask, l.days, nil)
+		if err != nil {
+			return err
+		}
+		changed := map[uuid.UUID]bool{}
+		for _, e := range ask {
+			v.docs[e] = append([]found{}, got[e]...)
+			for _, cp := range got[e] {
+				for _, entry := range cp.doc.entries {
+					id := entry.Record.EventID
+					v.own[id] = union(v.own[id], []index.Parsed{entry})
+					changed[id] = true
+				}
+			}
+		}
+		for e := range changed {
+			v.twins[e] = index.TwinOf(slices.Clone(v.own[e]))
+			if v.docs[e] == nil && !slices.Contains(l.events, e) {
+				l.events = append(l.events, e)
+				l.days[e] = daysOf(v.own[e])
+			}
+		}
 	}
-	found, err := s.find(ctx, events, days, nil)
-	if err != nil {
-		return nil, false, err
-	}
-	return gatherMembers(events, found), total > maxTwins, nil
+	slices.SortFunc(l.events, compareEvents)
+	return nil
 }
 
 func eventNames(events []uuid.UUID) []string {
@@ -357,100 +467,93 @@ func eventNames(events []uuid.UUID) []string {
 	return out
 }
 
-// gatherMembers gives each event its own entries, from whichever documents have
-// them.
-func gatherMembers(events []uuid.UUID, docs map[uuid.UUID][]found) []member {
-	own := map[uuid.UUID][]index.Parsed{}
-	for _, copies := range docs {
-		for _, cp := range copies {
-			for _, e := range cp.doc.entries {
-				id := e.Record.EventID
-				own[id] = union(own[id], []index.Parsed{e})
-			}
+// told returns the events that tell an id.
+func (v *view) told(ctx context.Context, id index.CallID) ([]index.Twin, error) {
+	if err := v.lookAlso(ctx, []index.CallID{id}); err != nil {
+		return nil, err
+	}
+	if v.counts[id] > index.MaxTwins {
+		return make([]index.Twin, index.MaxTwins+1), nil
+	}
+	var out []index.Twin
+	for _, t := range v.twins {
+		if slices.Contains(t.IDs, id) {
+			out = append(out, t)
 		}
 	}
-	for id := range own {
-		if !slices.Contains(events, id) {
-			events = append(events, id)
-		}
-	}
-	slices.SortFunc(events, compareEvents)
-	var out []member
-	for _, e := range events {
-		if len(own[e]) > 0 {
-			out = append(out, member{event: e, own: own[e], copies: readable(docs[e])})
-		}
-	}
-	return out
+	return out, nil
 }
 
-// group computes the documents of the events around a response id. others are
-// the response ids of events that don't have this one and that have to change.
-func group(n names, response string, members []member, tooMany bool) (c *changes, others []string) {
-	var with, without []member
-	for _, m := range members {
-		if rec := index.MergeParsed(slices.Clone(m.own)); rec.ResponseID == response {
-			with = append(with, m)
-		} else if !apart(m, members, response) {
-			without = append(without, m)
-			others = append(others, rec.ResponseID)
-		}
+// lookAlso looks around those ids that it has not yet looked around.
+func (v *view) lookAlso(ctx context.Context, ids []index.CallID) error {
+	ids = slices.DeleteFunc(unique(ids), func(id index.CallID) bool {
+		_, counted := v.counts[id]
+		return counted && slices.ContainsFunc(v.looks, func(l look) bool { return slices.Contains(l.ids, id) })
+	})
+	if len(ids) == 0 {
+		return nil
 	}
+	if err := v.count(ctx, ids); err != nil {
+		return err
+	}
+	return v.load(ctx, ids)
+}
+
+// settle computes the documents of the events that it began with. changed are the
+// ids of each record whose documents have to change.
+func (v *view) settle(ctx context.Context) (c *changes, changed [][]index.CallID, err error) {
 	c = &changes{}
-	for _, m := range without {
-		c.settle(n, newDocument(m.event, slices.Clone(m.own)), m.copies)
+	events := v.looks[0].events
+	var also []index.CallID
+	for _, e := range events {
+		also = append(also, v.twins[e].IDs...)
 	}
-	if len(with) == 0 {
-		return c, others
+	if err := v.lookAlso(ctx, also); err != nil {
+		return nil, nil, err
 	}
-	primary := slices.MinFunc(with, func(a, b member) int { return firstPlace(a.own).Compare(firstPlace(b.own)) })
-	stream := firstPlace(primary.own).Stream
-	var twins []member
-	joined := slices.Clone(primary.own)
-	for _, m := range with {
-		switch {
-		case m.event == primary.event:
-		case !tooMany && len(with) <= maxTwins && firstPlace(m.own).Stream != stream:
-			twins = append(twins, m)
-			joined = append(joined, m.own...)
-		default:
-			c.settle(n, newDocument(m.event, slices.Clone(m.own)), m.copies)
+	for _, e := range events {
+		if v.settled[e] || len(v.own[e]) == 0 {
+			continue
 		}
+		family, err := v.families.Of(ctx, v.twins[e])
+		if err != nil {
+			return nil, nil, err
+		}
+		before := len(c.writes) + len(c.removals)
+		v.settleFamily(c, family)
+		if len(c.writes)+len(c.removals) == before {
+			continue
+		}
+		var ids []index.CallID
+		for _, t := range family {
+			ids = append(ids, t.IDs...)
+		}
+		changed = append(changed, ids)
 	}
-	head := newDocument(primary.event, joined)
-	c.settle(n, head, primary.copies)
-	for _, m := range twins {
-		d := newDocument(m.event, slices.Clone(m.own))
-		d.role, d.head, d.time = parked, head.event, head.time
-		c.settle(n, d, m.copies)
-	}
-	return c, others
+	return c, changed, nil
 }
 
-// apart says that an event that does not have a response id has nothing to do
-// with those that have: it is not parked under one of them, nor are their
-// entries in its document, nor is it in several places.
-func apart(m member, members []member, response string) bool {
-	if len(m.copies) != 1 {
-		return false
+// settleFamily adds what it takes to have a record shown by its primary with all
+// entries, and its twins parked.
+func (v *view) settleFamily(c *changes, family []index.Twin) {
+	var all []index.Parsed
+	for _, t := range family {
+		all = append(all, v.own[t.Event]...)
+		v.settled[t.Event] = true
 	}
-	has := func(e uuid.UUID) bool {
-		return slices.ContainsFunc(members, func(o member) bool {
-			if o.event != e {
-				return false
-			}
-			rec := index.MergeParsed(slices.Clone(o.own))
-			return rec.ResponseID == response
-		})
+	head := newDocument(family[0].Event, all)
+	c.settle(v.s.names, head, v.docs[head.event])
+	for _, t := range family[1:] {
+		d := newDocument(t.Event, slices.Clone(v.own[t.Event]))
+		d.role, d.head, d.time = parked, head.event, head.time
+		c.settle(v.s.names, d, v.docs[t.Event])
 	}
-	d := &m.copies[0].doc
-	if d.role == parked && has(d.head) {
-		return false
-	}
-	if !sameEntries(d.own(), m.own) {
-		return false
-	}
-	return !slices.ContainsFunc(d.entries, func(e index.Parsed) bool {
-		return e.Record.EventID != m.event && has(e.Record.EventID)
+}
+
+// right says that all events around an id were found to be where they belong, if
+// there was nothing to change.
+func (v *view) right(id index.CallID) bool {
+	return slices.ContainsFunc(v.looks, func(l look) bool {
+		return slices.Contains(l.ids, id) && !slices.ContainsFunc(l.events, func(e uuid.UUID) bool { return !v.settled[e] && len(v.own[e]) > 0 })
 	})
 }

@@ -281,7 +281,7 @@ const maxWindow = 10_000
 // changed by others meanwhile.
 func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(place) bool) (conflicts int, err error) {
 	c := &changes{}
-	var responses []string
+	var ids []index.CallID
 	for _, h := range hits {
 		at := version{h.SeqNo, h.Term}
 		cp := found{stored: stored{h.Index, h.ID, at, h.Source}}
@@ -292,7 +292,7 @@ func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(pl
 			continue
 		}
 		cp.doc = doc
-		responses = append(responses, doc.response())
+		ids = append(ids, doc.ids()...)
 		left := slices.DeleteFunc(slices.Clone(doc.entries), func(e index.Parsed) bool {
 			return gone(place{Stream: e.Stream, Seq: e.Seq}) || e.Record.EventID != doc.event
 		})
@@ -305,10 +305,10 @@ func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(pl
 		if doc.role == parked {
 			d.head, d.time = doc.head, doc.time
 		}
-		responses = append(responses, d.response())
+		ids = append(ids, d.ids()...)
 		c.settle(s.names, d, []found{cp})
 	}
-	if err := j.note(ctx, responses...); err != nil {
+	if err := j.note(ctx, ids...); err != nil {
 		return 0, err
 	}
 	if err := s.carryOut(ctx, c); err != nil {

@@ -317,11 +317,11 @@ type pending struct {
 	// sure says that it is, or was.
 	sure bool
 	// known says that it was written before and has stayed where it was, with the
-	// response it had.
+	// ids it had.
 	known bool
-	// response is the one of the document as it was written.
-	response string
-	day      time.Time
+	// ids are those of the document as it was written.
+	ids []index.CallID
+	day time.Time
 }
 
 func newTaking(s *Store, b index.Batch, horizon int64) *taking {
@@ -457,17 +457,17 @@ func (t *taking) putEvents(ctx context.Context, work []*pending) error {
 			return err
 		}
 		c := &changes{}
-		var responses []string
+		var ids []index.CallID
 		for _, w := range work {
 			taken, again := t.plan(w, found[w.event], c)
-			responses = append(responses, again...)
+			ids = append(ids, again...)
 			if !taken {
 				t.mu.Lock()
 				t.expired += len(w.entries)
 				t.mu.Unlock()
 			}
 		}
-		if err := t.joins.note(ctx, responses...); err != nil {
+		if err := t.joins.note(ctx, ids...); err != nil {
 			return err
 		}
 		if err := t.s.carryOut(ctx, c); err != nil {
@@ -510,9 +510,9 @@ func daysOf(entries []index.Parsed) []time.Time {
 }
 
 // plan says what to write for an event. taken is false when the event is too old
-// to be taken. again are the response ids whose documents have to be looked at
-// because this one had it, or is joined with others.
-func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again []string) {
+// to be taken. again are the ids whose documents have to be looked at
+// because this one had them, or is joined with others.
+func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again []index.CallID) {
 	var d document
 	if len(copies) == 0 {
 		d = newDocument(w.event, slices.Clone(w.entries))
@@ -522,7 +522,7 @@ func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again
 	} else {
 		d = gather(w.event, copies, w.entries)
 	}
-	w.response, w.day = d.response(), dayOf(d.record.Timestamp)
+	w.ids, w.day = d.ids(), dayOf(d.record.Timestamp)
 	w.known = t.knew(&d, copies)
 	c.settle(t.s.names, d, copies)
 	return true, rejoin(&d, copies)
@@ -531,7 +531,7 @@ func (t *taking) plan(w *pending, copies []found, c *changes) (taken bool, again
 // knew says whether a document takes the place of one that earlier batches of this
 // stream wrote, and that others find by the same as before.
 func (t *taking) knew(d *document, copies []found) bool {
-	if len(copies) != 1 || copies[0].index != t.s.names.index(d) || copies[0].doc.response() != d.response() {
+	if len(copies) != 1 || copies[0].index != t.s.names.index(d) || !slices.Equal(copies[0].doc.ids(), d.ids()) {
 		return false
 	}
 	before := false

@@ -96,8 +96,8 @@ func runCheck(t *testing.T, l *indextest.Ledger, erased *index.Erased, elsewhere
 }
 
 // history makes a ledger of some streams whose events meet: the same event in
-// several, events with the same response id, observations that change the
-// response id or the day.
+// several, events with the same response or request id, observations that change an
+// id or the day.
 func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 	rnd := rand.New(rand.NewPCG(seed, seed))
 	l := indextest.NewLedger()
@@ -118,6 +118,9 @@ func history(seed uint64, entries int, streams ...string) *indextest.Ledger {
 				r.ResponseID = ""
 			case 1:
 				r.ResponseID = fmt.Sprintf("msg_%d", rnd.IntN(entries/4))
+			}
+			if rnd.IntN(3) == 0 {
+				r.RequestID = fmt.Sprintf("req_0123456789ab_%d", rnd.IntN(entries/3))
 			}
 			if rnd.IntN(4) == 0 {
 				r.Status, r.UserID = audit.StatusInitiated, ""
@@ -430,29 +433,55 @@ func TestTwoLedgers(t *testing.T) {
 	require.Contains(t, found[0], "it holds stream b, which is not checked")
 }
 
-// Ledgers that each tell one half of a call hold with an index that joined them,
-// from either side, and a half that was changed is still found.
+// Ledgers that each tell a part of a call hold with an index that joined them, from
+// any side, also where only what another ledger tells joins two records of one. A part
+// that was changed is still found, and repaired to what it was.
 func TestTwinsOfTwoLedgers(t *testing.T) {
 	server := estest.Shared(t)
 	s := openStore(t, server, server.Prefix(t))
-	both, a, b := indextest.NewLedger(), indextest.NewLedger(), indextest.NewLedger()
-	same := func(r *audit.Record) { r.ResponseID = "msg_x" }
-	for _, l := range []*indextest.Ledger{both, a} {
-		l.Append("a", indextest.Record(1, same))
+	const request = "req_011CQ4NtYbDoBCcXkMsT"
+	all, ends, middle, end := indextest.NewLedger(), indextest.NewLedger(), indextest.NewLedger(), indextest.NewLedger()
+	for _, part := range []struct {
+		stream            string
+		response, request string
+		ledgers           []*indextest.Ledger
+	}{
+		{"a", "", request, []*indextest.Ledger{all, ends}},
+		{"b", "msg_x", request, []*indextest.Ledger{all, middle}},
+		{"c", "msg_x", "", []*indextest.Ledger{all, ends, end}},
+	} {
+		n := int(part.stream[0]-'a') + 1
+		for _, l := range part.ledgers {
+			l.Append(part.stream, indextest.Record(n, func(r *audit.Record) { r.ResponseID, r.RequestID = part.response, part.request }))
+		}
 	}
-	for _, l := range []*indextest.Ledger{both, b} {
-		l.Append("b", indextest.Record(2, same))
-	}
-	follow(t, both, s, 50)
+	follow(t, all, s, 50)
 	require.Equal(t, []int{1}, indextest.IDs(t, s, index.Query{}))
+	require.Len(t, parkedEvents(t, s), 2)
 	want := indextest.Dump(t, s)
-	require.Empty(t, check(t, s.Reader, a, "b"))
-	require.Empty(t, check(t, s.Reader, b, "a"))
-	require.Empty(t, repair(t, s, b, "a"))
-	require.Equal(t, want, indextest.Dump(t, s))
-
-	server.Do(t, http.MethodPost, "/"+s.names.parked()+"/_update/"+indextest.EventID(2).String()+"?refresh=true", `{"doc":{"index":{"response":["msg_y"]}}}`, nil)
-	require.NotEmpty(t, check(t, s.Reader, b, "a"))
+	for _, tt := range []struct {
+		ledger    *indextest.Ledger
+		elsewhere []string
+	}{{all, nil}, {ends, []string{"b"}}, {middle, []string{"a", "c"}}, {end, []string{"a", "b"}}} {
+		require.Empty(t, check(t, s.Reader, tt.ledger, tt.elsewhere...))
+		require.Empty(t, repair(t, s, tt.ledger, tt.elsewhere...))
+		require.Equal(t, want, indextest.Dump(t, s))
+	}
+	for _, tamper := range []struct {
+		index string
+		event int
+		doc   string
+	}{
+		{s.names.parked(), 3, `{"doc":{"index":{"ids":["response:msg_y"]}}}`},
+		{s.names.day(indextest.Day), 1, `{"doc":{"user_id":"mallory"}}`},
+	} {
+		server.Do(t, http.MethodPost, "/"+tamper.index+"/_update/"+indextest.EventID(tamper.event).String()+"?refresh=true", tamper.doc, nil)
+		require.NotEmpty(t, check(t, s.Reader, ends, "b"))
+		require.NotEmpty(t, repair(t, s, ends, "b"))
+		require.NoError(t, s.refresh(t.Context(), []string{s.names.days(), s.names.parked()}))
+		require.Empty(t, check(t, s.Reader, all))
+		require.Equal(t, want, indextest.Dump(t, s))
+	}
 }
 
 // An index of another schema is not written to.

@@ -13,7 +13,7 @@ import (
 
 // Schema is the version of the documents and their mapping. An index of another
 // is not written to.
-const Schema = 1
+const Schema = 2
 
 //go:embed template.json
 var templateJSON []byte
@@ -24,7 +24,7 @@ func Template() []byte { return templateJSON }
 // auxMappings are the mappings of the indices that searches don't see.
 const auxMappings = `{
   "dynamic": "strict",
-  "_meta": { "schema": 1 },
+  "_meta": { "schema": 2 },
   "properties": {
     "event_id": { "type": "keyword" },
     "head": { "type": "keyword" },
@@ -33,7 +33,7 @@ const auxMappings = `{
       "properties": {
         "entries": { "type": "object", "enabled": false },
         "events": { "type": "keyword" },
-        "response": { "type": "keyword" },
+        "ids": { "type": "keyword" },
         "streams": { "type": "keyword" },
         "time": { "type": "long" }
       }
@@ -41,7 +41,7 @@ const auxMappings = `{
   }
 }`
 
-const stateMappings = `{ "dynamic": false, "_meta": { "schema": 1 }, "properties": {} }`
+const stateMappings = `{ "dynamic": false, "_meta": { "schema": 2 }, "properties": {} }`
 
 // template is an index template as the server has it.
 type template struct {

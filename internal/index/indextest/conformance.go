@@ -112,6 +112,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store, check Check) {
 		{"merge", testMerge},
 		{"chain", testChain},
 		{"twins", testTwins},
+		{"twins by ids", testTwinsByIDs},
 		{"order of arrival", testOrder},
 		{"times", testTimes},
 		{"days apart", testDaysApart},
@@ -512,6 +513,109 @@ func testTwins(t *testing.T, open func() index.Store) {
 	require.Equal(t, Dump(t, s), Dump(t, at1))
 }
 
+// testTwinsByIDs holds which events the ids of responses and requests make one
+// record, whatever comes first.
+func testTwinsByIDs(t *testing.T, open func() index.Store) {
+	type told struct {
+		stream            string
+		event             int
+		response, request string
+	}
+	const q, q2 = "req_011CQ4NtYbDoBCcXkMsT", "req_011CQ5yBkrSgfKRoKzZn"
+	constant := func(response, request string) (list []told) {
+		for i := range index.MaxTwins + 1 {
+			list = append(list, told{[]string{"a", "b", "c", "d"}[i%4], i, response, request})
+		}
+		return list
+	}
+	alone := func(n int) (list [][]int) {
+		for i := range n {
+			list = append(list, []int{i})
+		}
+		return list
+	}
+	cases := []struct {
+		name string
+		told []told
+		want [][]int // events that are one record, the primary first
+	}{
+		{"one request, as Claude Code's span and event", []told{{"b", 1, "", q}, {"a", 2, "", q}}, [][]int{{2, 1}}},
+		{"one of them knows the response", []told{{"a", 1, "", q}, {"b", 2, "msg", q}}, [][]int{{1, 2}}},
+		{"one between two that share nothing", []told{{"a", 1, "", q}, {"b", 2, "msg", ""}, {"c", 3, "msg", q}}, [][]int{{1, 2, 3}}},
+		{"two between", []told{{"d", 1, "", q}, {"c", 2, "msg", q}, {"b", 3, "msg", q2}, {"a", 4, "", q2}}, [][]int{{4, 3, 2, 1}}},
+		{"one between two of one stream", []told{{"a", 1, "", q}, {"a", 2, "msg", ""}, {"b", 3, "msg", q}}, [][]int{{1, 2, 3}}},
+		{"no id", []told{{"a", 1, "", ""}, {"b", 2, "", ""}}, alone(3)[1:]},
+		{"an id that is too short for one", []told{{"a", 1, "", "req_17"}, {"b", 2, "", "req_17"}}, alone(3)[1:]},
+		{"a request with the name of a response", []told{{"a", 1, q, ""}, {"b", 2, "", q}}, alone(3)[1:]},
+		{"one request with two responses", []told{{"a", 1, "msg", q}, {"b", 2, "msg_2", q}, {"c", 3, "", q}}, alone(4)[1:]},
+		{"one request with two responses, and their twins", []told{
+			{"a", 1, "msg", q}, {"b", 2, "msg_2", q}, {"c", 3, "msg", ""}, {"d", 4, "msg_2", ""},
+		}, [][]int{{1, 3}, {2, 4}}},
+		{"requests of a batch under one id", []told{{"a", 1, "", q}, {"a", 2, "", q}, {"b", 3, "", q}}, alone(4)[1:]},
+		{"tries, each with its request", []told{{"a", 1, "", q}, {"a", 2, "msg", q2}, {"b", 3, "", q}, {"b", 4, "msg", q2}}, [][]int{{1, 3}, {2, 4}}},
+		{"an answer that a cache repeated", []told{{"b", 1, "msg", ""}, {"a", 2, "msg", ""}, {"b", 3, "msg", ""}}, [][]int{{2, 1}, {3}}},
+		{"an answer repeated by another request", []told{{"a", 1, "msg", q}, {"a", 2, "msg", q2}, {"b", 3, "", q2}}, [][]int{{1}, {2, 3}}},
+		{"a constant request", constant("", q), alone(index.MaxTwins + 1)},
+		{"a constant response", constant("chatcmpl-0", ""), alone(index.MaxTwins + 1)},
+		{"a constant response, and a request", append(constant("chatcmpl-0", ""), told{"a", 50, "chatcmpl-0", q}, told{"b", 51, "", q}), append(alone(index.MaxTwins+1), []int{50, 51})},
+		{"a request that is learnt later", []told{{"a", 1, "", ""}, {"b", 2, "", q}, {"a", 1, "", q}}, [][]int{{1, 2}}},
+		{"a response that is learnt later, and speaks against it", []told{{"a", 1, "", q}, {"b", 2, "msg", q}, {"a", 1, "msg_2", q}}, alone(3)[1:]},
+	}
+	lines, streams := map[string][]index.Line{}, map[string]*Stream{}
+	for i, tt := range cases {
+		for _, told := range tt.told {
+			if streams[told.stream] == nil {
+				streams[told.stream] = NewStream(told.stream)
+			}
+			lines[told.stream] = append(lines[told.stream], streams[told.stream].Next(Record(1000*i+told.event, func(r *audit.Record) {
+				r.ResponseID, r.RequestID = told.response, told.request
+				for _, id := range []*string{&r.ResponseID, &r.RequestID} {
+					if *id != "" {
+						*id += fmt.Sprintf("-%d", i) // ids of this case alone
+					}
+				}
+			})))
+		}
+	}
+	for _, round := range []struct {
+		order []string
+		size  int
+	}{{[]string{"a", "b", "c", "d"}, 9}, {[]string{"d", "c", "b", "a"}, 1000}} {
+		s := open()
+		left := map[string][]index.Line{}
+		for name, l := range lines {
+			left[name] = l
+		}
+		for len(left) > 0 {
+			for _, name := range round.order {
+				n := min(round.size, len(left[name]))
+				_, err := s.Apply(t.Context(), index.Batch{Stream: name, Lines: left[name][:n]})
+				require.NoError(t, err)
+				if left[name] = left[name][n:]; len(left[name]) == 0 {
+					delete(left, name)
+				}
+			}
+		}
+		heads := map[int]bool{}
+		for _, n := range IDs(t, s, index.Query{}) {
+			heads[n] = true
+		}
+		for i, tt := range cases {
+			for _, family := range tt.want {
+				for j, n := range family {
+					n += 1000 * i
+					found, err := s.Get(t.Context(), EventID(n))
+					require.NoError(t, err)
+					require.Equal(t, EventID(1000*i+family[0]), found.Record.EventID, "%s: event %d", tt.name, n-1000*i)
+					require.Equal(t, j == 0, heads[n], "%s: event %d", tt.name, n-1000*i)
+					delete(heads, n)
+				}
+			}
+		}
+		require.Empty(t, heads, "events that no case has")
+	}
+}
+
 // testOrder gives the same streams in many interleavings and batch sizes.
 func testOrder(t *testing.T, open func() index.Store) {
 	rnd := rand.New(rand.NewPCG(7, 7))
@@ -526,6 +630,9 @@ func testOrder(t *testing.T, open func() index.Store) {
 			r.ResponseID = ""
 			if rnd.IntN(2) == 0 {
 				r.ResponseID = fmt.Sprintf("msg_%d", rnd.IntN(10))
+			}
+			if rnd.IntN(2) == 0 {
+				r.RequestID = fmt.Sprintf("req_0123456789ab_%d", rnd.IntN(14))
 			}
 			if rnd.IntN(3) == 0 {
 				initiated(r)
@@ -605,6 +712,11 @@ func testDropStream(t *testing.T, open func() index.Store) {
 			}
 			l.Append(name, Record(int(100+name[0]), response("msg_twin")))
 			l.Append(name, Record(int(200+name[0])))
+			// Each tells by another id that it is the same call as those before.
+			l.Append(name, Record(400+int(name[0]), func(r *audit.Record) {
+				r.ResponseID = map[string]string{"a": "", "b": "msg_chain", "c": "msg_chain"}[name]
+				r.RequestID = map[string]string{"a": "req_0123456789ab_c", "b": "req_0123456789ab_c"}[name]
+			}))
 		}
 		Apply(t, s, l)
 	}
@@ -645,6 +757,9 @@ func testForget(t *testing.T, open func() index.Store) {
 			if i%3 == 0 {
 				l.Append("b", Record(i, response(""), func(r *audit.Record) { r.PolicyFlags = []string{"from.b"} }))
 				l.Append("b", Record(100+i, response(fmt.Sprintf("msg_%d", i))))
+				request := func(r *audit.Record) { r.ResponseID, r.RequestID = "", fmt.Sprintf("req_0123456789ab_%d", i) }
+				l.Append("a", Record(200+i, request))
+				l.Append("b", Record(300+i, request))
 			}
 		}
 		// Told of a record that is later than its writing.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/claudeaudit/claudeaudit/internal/index"
@@ -34,6 +35,7 @@ type Checker struct {
 	erased  *index.Erased
 	horizon int64
 	days    map[int64]bool
+	twins   bool // there are the indexes to find them by
 }
 
 type checkedStream struct {
@@ -86,6 +88,11 @@ func (c *Checker) load(ctx context.Context) error {
 	for _, d := range days {
 		c.days[d] = true
 	}
+	n := 0
+	if err := c.tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name IN ('records_response', 'records_request')").Scan(&n); err != nil {
+		return err
+	}
+	c.twins = n == len(twinIndexes)
 	return c.tx.QueryRowContext(ctx, "SELECT coalesce(max(ts), ?) FROM horizon", noHorizon).Scan(&c.horizon)
 }
 
@@ -188,6 +195,9 @@ func (c *Checker) finish(ctx context.Context) error {
 			last = r.id
 		}
 	}
+	if err := c.unjoined(ctx); err != nil {
+		return err
+	}
 	for _, t := range []struct {
 		query string
 		want  int64
@@ -243,13 +253,14 @@ func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, er
 	rec := index.MergeParsed(entries)
 	want := rowOf(&rec)
 	want.id, want.head, want.more = r.id, r.head, r.more
-	// The event and the response id are the row's own, of its own entries.
+	// The event and the ids are the row's own, of its own entries.
 	ownEntries, err := parseLines(ctx, names, own)
 	if err != nil {
 		return 0, err
 	}
 	ownRec := index.MergeParsed(ownEntries)
-	want.event, want.response = ownRec.EventID, optKey(ownRec.ResponseID)
+	ownRow := rowOf(&ownRec)
+	want.event, want.response, want.request = ownRow.event, ownRow.response, ownRow.request
 	if want != r || r.more != (len(entries) > 1) {
 		c.found(Finding{place, "its record is not what its entries say"})
 	}
@@ -258,11 +269,13 @@ func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, er
 	}
 	if r.head != r.id {
 		// A twin shows under its head; a row can't be hidden under just any.
-		var n int
-		if err := c.tx.QueryRowContext(ctx, "SELECT count(*) FROM records WHERE id = ? AND head = id AND response = ?", r.head, r.response).Scan(&n); err != nil {
-			return 0, err
+		head := int64(-1)
+		if c.twins {
+			if head, err = c.head(ctx, newTwinView(c.tx), r.id); err != nil {
+				return 0, err
+			}
 		}
-		if n != 1 {
+		if head != r.head {
 			c.found(Finding{place, "its record is hidden as a twin that it isn't"})
 		}
 	}
@@ -274,6 +287,74 @@ func (c *Checker) row(ctx context.Context, names *streamNames, r row) (int64, er
 		}
 		return err
 	})
+}
+
+// head is the row that a row's record shows under, -1 when that can't be told from
+// the entries.
+func (c *Checker) head(ctx context.Context, v *twinView, id int64) (int64, error) {
+	m, err := v.member(ctx, id)
+	var family []*member
+	if err == nil {
+		family, err = v.family(ctx, m)
+	}
+	if errors.Is(err, index.ErrCorrupt) {
+		return -1, nil // told of where it lies
+	}
+	if err != nil {
+		return 0, err
+	}
+	return family[0].id, nil
+}
+
+// unjoined looks for records that show for themselves and are of a call that
+// another one shows.
+func (c *Checker) unjoined(ctx context.Context) error {
+	if !c.twins {
+		return nil
+	}
+	names := newStreamNames(c.tx)
+	for _, column := range []string{"response", "request"} {
+		for last := int64(math.MinInt64); ; {
+			keys, err := readIDs(ctx, c.tx, fmt.Sprintf(`SELECT %[1]s FROM records INDEXED BY records_%[1]s WHERE %[1]s > ?
+				GROUP BY %[1]s HAVING count(*) BETWEEN 2 AND ? ORDER BY %[1]s LIMIT 1000`, column), last, index.MaxTwins)
+			if err != nil {
+				return err
+			}
+			if len(keys) == 0 {
+				break
+			}
+			for _, key := range keys {
+				last = key
+				if err := c.unjoinedOf(ctx, names, column, key); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Checker) unjoinedOf(ctx context.Context, names *streamNames, column string, key int64) error {
+	rows, err := readIDs(ctx, c.tx, fmt.Sprintf("SELECT id FROM records INDEXED BY records_%[1]s WHERE %[1]s = ? AND (head <> id) = 0", column), key)
+	if err != nil {
+		return err
+	}
+	v := newTwinView(c.tx)
+	for _, id := range rows {
+		head, err := c.head(ctx, v, id)
+		if err != nil {
+			return err
+		}
+		if head == id || head == -1 {
+			continue
+		}
+		stream, err := names.name(ctx, id>>seqBits)
+		if err != nil {
+			return err
+		}
+		c.found(Finding{index.Place{Stream: stream, Seq: uint64(id & maxSeq)}, "its record shows twice: it is not joined with its twin"})
+	}
+	return nil
 }
 
 // integrity has SQLite check the file: the trees, and that every index has what

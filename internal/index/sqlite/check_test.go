@@ -24,8 +24,11 @@ func TestCheck(t *testing.T) {
 		{"as it should be", "", nil},
 		{"row hidden by another user", "UPDATE records SET user = 1 WHERE id = (1<<40)+2", []string{"entry 2 of a: its record is not what its entries say"}},
 		{"row hidden by another time", "UPDATE records SET ts = 1 WHERE id = (1<<40)+2", []string{"entry 2 of a: its record is not what its entries say"}},
-		{"row removed", "DELETE FROM records WHERE id = (1<<40)+2", []string{"it holds 22 entries, and its records are of 20"}},
+		{"row removed", "DELETE FROM records WHERE id = (1<<40)+2", []string{"it holds 23 entries, and its records are of 21"}},
 		{"row hidden as a twin", "UPDATE records SET head = 7 WHERE id = (1<<40)+2", []string{"it holds 4 flags, and its records are of 2", "entry 2 of a: its record is hidden as a twin that it isn't"}},
+		{"twin by response that shows for itself", "UPDATE records SET head = id WHERE id = (2<<40)+10", []string{"entry 10 of b: its record shows twice: it is not joined with its twin"}},
+		{"twin by request that shows for itself", "UPDATE records SET head = id WHERE id = (2<<40)+11", []string{"entry 11 of b: its record shows twice: it is not joined with its twin"}},
+		{"twin of another", "UPDATE records SET head = (1<<40)+5 WHERE id = (2<<40)+10", []string{"entry 10 of b: its record is hidden as a twin that it isn't"}},
 		{"flag removed", "DELETE FROM flags WHERE record = (1<<40)+2", []string{"entry 2 of a: its record is not found by its flags"}},
 		{"day removed", "DELETE FROM days", []string{"entry 0 of a: its record is not found by its day"}},
 		{"flag added", "INSERT INTO flags VALUES (1, 2, 3)", []string{"it holds 5 flags, and its records are of 4"}},
@@ -39,16 +42,19 @@ func TestCheck(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
 			l := indextest.NewLedger()
-			for i := range 10 {
+			request := func(r *audit.Record) { r.RequestID = "req_011CQ4NtYbDoBCcXkMsT" }
+			for i := range 9 {
 				l.Append("a", indextest.Record(i))
 				if i == 2 {
 					l.Append("a", indextest.Record(i, flagged))
 				}
 			}
+			l.Append("a", indextest.Record(9, request))
 			for i := range 10 {
 				l.Append("b", indextest.Record(100+i))
 			}
 			l.Append("b", indextest.Record(200, flagged, func(r *audit.Record) { r.ResponseID = "msg_1" })) // a twin of 1
+			l.Append("b", indextest.Record(201, request, func(r *audit.Record) { r.ResponseID = "" }))      // a twin of 9
 			indextest.Apply(t, s, l)
 			if tt.tamper != "" {
 				_, err := s.conn.ExecContext(t.Context(), tt.tamper)

@@ -25,25 +25,22 @@ func (s *Store) erase(ctx context.Context, events []uuid.UUID) (err error) {
 		if err != nil {
 			return err
 		}
-		var responses []string
+		var touched touched
 		for _, event := range events {
 			id, ok := found[event]
 			if !ok {
 				continue
 			}
-			response, did, err := s.eraseRecord(ctx, id)
+			did, err := s.eraseRecord(ctx, id, &touched)
 			if err != nil {
 				return err
 			}
-			if did {
-				changed = true
-				responses = append(responses, response)
-			}
+			changed = changed || did
 		}
 		if len(s.streams) < 2 {
 			return nil
 		}
-		return s.joinTwins(ctx, responses)
+		return s.joinTwins(ctx, &touched)
 	})
 	if err != nil {
 		return err
@@ -66,20 +63,20 @@ func (s *Store) pragma(ctx context.Context, p string) error {
 	return nil
 }
 
-// eraseRecord erases the entries of a row, and returns its response id. did is
-// false when they were erased before.
-func (s *Store) eraseRecord(ctx context.Context, id int64) (response string, did bool, err error) {
+// eraseRecord erases the entries of a row. did is false when they were erased
+// before.
+func (s *Store) eraseRecord(ctx context.Context, id int64, touched *touched) (did bool, err error) {
 	old, err := scanRow(s.rowByID.QueryRowContext(ctx, id))
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	lines, err := loadOwn(ctx, s.conn, id)
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	entries, err := parseLines(ctx, newStreamNames(s.conn), lines)
 	if err != nil {
-		return "", false, err
+		return false, err
 	}
 	for i := range entries {
 		e := &entries[i]
@@ -89,16 +86,17 @@ func (s *Store) eraseRecord(ctx context.Context, id int64) (response string, did
 		did = true
 		e.Line = index.EraseForm(&e.Record, e.Line)
 		if _, err := s.updateLine.ExecContext(ctx, pack(e.Line), lines[i].id); err != nil {
-			return "", false, err
+			return false, err
 		}
 	}
 	if !did {
-		return "", false, nil
+		return false, nil
 	}
 	rec := index.MergeParsed(entries)
 	now := rowOf(&rec)
 	now.id, now.event, now.head, now.more = old.id, old.event, old.head, old.more
-	return rec.ResponseID, true, s.replace(ctx, &old, &now)
+	touched.tell(&rec)
+	return true, s.replace(ctx, &old, &now)
 }
 
 // SetErasures implements index.Store.

@@ -172,7 +172,7 @@ func (s *Store) dropChunk(ctx context.Context, stream int64, through uint64) (in
 		}
 	}
 	slices.Sort(records)
-	var responses []string
+	var touched touched
 	w := s.newWrites()
 	names := newStreamNames(s.conn)
 	for _, record := range slices.Compact(records) {
@@ -188,7 +188,7 @@ func (s *Store) dropChunk(ctx context.Context, stream int64, through uint64) (in
 			return 0, err
 		}
 		before := index.MergeParsed(whole)
-		responses = append(responses, before.ResponseID)
+		touched.tell(&before)
 		lines = slices.DeleteFunc(lines, func(l storedLine) bool { return first <= l.id && l.id <= last })
 		if len(lines) == 0 {
 			continue
@@ -210,12 +210,12 @@ func (s *Store) dropChunk(ctx context.Context, stream int64, through uint64) (in
 		if err := w.row(&r); err != nil {
 			return 0, err
 		}
-		responses = append(responses, rec.ResponseID)
+		touched.tell(&rec)
 	}
 	if err := s.flush(ctx, w); err != nil || len(s.streams) == 1 {
 		return n, err
 	}
-	return n, s.joinTwins(ctx, responses)
+	return n, s.joinTwins(ctx, &touched)
 }
 
 // scanOwners reads (entry, record) pairs: entries of no record, and records.

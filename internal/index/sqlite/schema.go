@@ -27,7 +27,7 @@ import (
 // SchemaVersion is the version of the tables, kept in user_version. A file
 // with another one is refused with index.ErrSchema; it is rebuilt from the
 // ledger rather than migrated.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 // applicationID marks the file as an index of Claude Audit ("CAud").
 const applicationID = 0x43417564
@@ -58,8 +58,8 @@ const (
 // time) it rewrites those of its day. A query then goes along the days there
 // are, which is a few microseconds for each.
 //
-// There are no twins in a single stream, so the index of response ids is made
-// when the second stream comes. Most records tell of successful interactions,
+// There are no twins in a single stream, so the indexes of response and request ids
+// are made when the second stream comes. Most records tell of successful interactions,
 // so status and kind are indexed for the others alone.
 var schema = []string{
 	`CREATE TABLE streams (
@@ -93,7 +93,8 @@ var schema = []string{
 		head INTEGER NOT NULL,
 		more INTEGER NOT NULL,
 		event_key INTEGER NOT NULL,
-		response INTEGER
+		response INTEGER,
+		request INTEGER
 	) STRICT`,
 	`CREATE TABLE days (day INTEGER PRIMARY KEY) STRICT`,
 	`CREATE INDEX records_event ON records (event_key)`,
@@ -120,7 +121,11 @@ var (
 	notInteraction = fmt.Sprintf("kind <> %d", key(audit.KindInteraction))
 )
 
-const responseIndex = `CREATE INDEX IF NOT EXISTS records_response ON records (response) WHERE response IS NOT NULL`
+// twinIndexes find the rows of an id, and of those the ones that are twins.
+var twinIndexes = []string{
+	`CREATE INDEX IF NOT EXISTS records_response ON records (response, head <> id) WHERE response IS NOT NULL`,
+	`CREATE INDEX IF NOT EXISTS records_request ON records (request, head <> id) WHERE request IS NOT NULL`,
+}
 
 // The days that records are put to. What is outside is put to the first and
 // last, so that no sender can make more of them than a century has.
@@ -154,6 +159,14 @@ func optKey(value string) any {
 		return nil
 	}
 	return key(value)
+}
+
+// column is where the key of an id is.
+func column(id index.CallID) string {
+	if id.IsRequest() {
+		return "request"
+	}
+	return "response"
 }
 
 // dsn names the file to the driver. Everything that SQLite's URI syntax could

@@ -36,6 +36,7 @@ type Store struct {
 	find      *sql.Stmt // by keysPerLookup event ids
 
 	updateRow, updateLine, deleteRow, deleteEntry, deleteFlag, rowByID, setCursor, addStream, addDay *sql.Stmt
+	sharing                                                                                          map[string]*sql.Stmt // by the column of an id
 
 	streams map[string]*stream
 	horizon int64
@@ -115,7 +116,7 @@ func OpenLocked(ctx context.Context, path string, lock *Lock) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the index: %w", err)
 	}
-	s := &Store{db: db, lock: lock, streams: map[string]*stream{}}
+	s := &Store{db: db, lock: lock, streams: map[string]*stream{}, sharing: map[string]*sql.Stmt{}}
 	if err := s.open(ctx, path); err != nil {
 		s.lock = nil
 		return nil, fmt.Errorf("opening the index %s: %w", path, errors.Join(err, s.Close()))
@@ -166,7 +167,7 @@ func tuples(columns, n int) string {
 	return strings.TrimSuffix(strings.Repeat(one+",", n), ",")
 }
 
-const recordColumns = "id, event, ts, day, kind, status, user, session, application, model, classification, flags, head, more, event_key, response"
+const recordColumns = "id, event, ts, day, kind, status, user, session, application, model, classification, flags, head, more, event_key, response, request"
 
 func (s *Store) prepare(ctx context.Context) error {
 	keys := strings.TrimSuffix(strings.Repeat("?,", keysPerLookup), ",")
@@ -178,7 +179,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.find, "SELECT id, event FROM records INDEXED BY records_event WHERE event_key IN (" + keys + ")"},
 		{&s.rowByID, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
 		{&s.updateRow, `UPDATE records SET ts = ?, day = ?, kind = ?, status = ?, user = ?, session = ?, application = ?, model = ?,
-			classification = ?, flags = ?, head = ?, more = ?, response = ? WHERE id = ?`},
+			classification = ?, flags = ?, head = ?, more = ?, response = ?, request = ? WHERE id = ?`},
 		{&s.updateLine, "UPDATE entries SET line = ? WHERE id = ?"},
 		{&s.deleteRow, "DELETE FROM records WHERE id = ?"},
 		{&s.deleteEntry, "DELETE FROM entries WHERE id = ?"},
@@ -193,7 +194,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	}{{&s.many, rowsPerInsert}, {&s.one, 1}} {
 		list = append(list,
 			prepared{&set.to.entries, "INSERT OR ROLLBACK INTO entries (id, record, line) VALUES " + tuples(3, set.n)},
-			prepared{&set.to.records, "INSERT OR ROLLBACK INTO records (" + recordColumns + ") VALUES " + tuples(16, set.n)},
+			prepared{&set.to.records, "INSERT OR ROLLBACK INTO records (" + recordColumns + ") VALUES " + tuples(17, set.n)},
 			prepared{&set.to.flags, "INSERT OR IGNORE INTO flags (flag, ts, record) VALUES " + tuples(3, set.n)},
 		)
 	}
@@ -313,7 +314,8 @@ type row struct {
 	flags          string // each followed by "\n"
 	head           int64
 	more           bool
-	response       any
+	// Of the row's own entries, also where its twins' are merged into it.
+	response, request any
 }
 
 func rowOf(rec *audit.Record) row {
@@ -329,7 +331,7 @@ func rowOf(rec *audit.Record) row {
 		event: rec.EventID, ts: ts, day: dayOf(ts), kind: key(rec.Kind), status: key(rec.Status),
 		user: optKey(rec.UserID), session: optKey(rec.SessionID), application: optKey(rec.ApplicationID),
 		model: optKey(rec.Model), classification: optKey(rec.DataClassification), flags: flags.String(),
-		response: optKey(rec.ResponseID),
+		response: optKey(index.ResponseID(rec.ResponseID).Value()), request: optKey(index.RequestID(rec.RequestID).Value()),
 	}
 }
 
@@ -349,7 +351,7 @@ func boolInt(b bool) int64 {
 
 func (r *row) appendArgs(args []any) []any {
 	return append(args, r.id, bytes.Clone(r.event[:]), r.ts, r.day, r.kind, r.status, r.user, r.session, r.application,
-		r.model, r.classification, optText(r.flags), r.head, boolInt(r.more), eventKey(r.event), r.response)
+		r.model, r.classification, optText(r.flags), r.head, boolInt(r.more), eventKey(r.event), r.response, r.request)
 }
 
 func scanRow(sc scanner) (row, error) {
@@ -358,7 +360,7 @@ func scanRow(sc scanner) (row, error) {
 	var flags sql.NullString
 	var derived int64 // event_key
 	err := sc.Scan(&r.id, &event, &r.ts, &r.day, &r.kind, &r.status, &r.user, &r.session, &r.application, &r.model, &r.classification,
-		&flags, &r.head, &r.more, &derived, &r.response)
+		&flags, &r.head, &r.more, &derived, &r.response, &r.request)
 	copy(r.event[:], event)
 	r.flags = flags.String
 	return r, err
@@ -415,7 +417,7 @@ type writes struct {
 func (s *Store) newWrites() *writes {
 	return &writes{
 		entries: inserter{many: s.many.entries, one: s.one.entries, columns: 3},
-		records: inserter{many: s.many.records, one: s.one.records, columns: 16},
+		records: inserter{many: s.many.records, one: s.one.records, columns: 17},
 		flags:   inserter{many: s.many.flags, one: s.one.flags, columns: 3},
 		days:    map[int64]bool{},
 	}
@@ -466,7 +468,7 @@ func (s *Store) replace(ctx context.Context, old, now *row) error {
 		return err
 	}
 	if _, err := s.updateRow.ExecContext(ctx, now.ts, now.day, now.kind, now.status, now.user, now.session, now.application,
-		now.model, now.classification, optText(now.flags), now.head, boolInt(now.more), now.response, now.id); err != nil {
+		now.model, now.classification, optText(now.flags), now.head, boolInt(now.more), now.response, now.request, now.id); err != nil {
 		return err
 	}
 	return now.eachFlag(func(flag string) error {
@@ -531,8 +533,12 @@ func (s *Store) newStream(ctx context.Context, id int64, c index.Cursor) error {
 	if len(s.streams) == 0 {
 		return nil
 	}
-	_, err := s.conn.ExecContext(ctx, responseIndex)
-	return err
+	for _, create := range twinIndexes {
+		if _, err := s.conn.ExecContext(ctx, create); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) nextStreamID() int64 {
@@ -605,21 +611,20 @@ func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.
 	if err != nil {
 		return applied, err
 	}
-	var responses []string // of records that may have got or lost a twin
+	several := len(s.streams) > 1 // there are no twins within a stream
+	var touched touched
 	for _, event := range order {
 		entries := byEvent[event].entries
 		if id, ok := existing[event]; ok {
-			touched, err := s.extend(ctx, id, entries)
-			if err != nil {
+			if err := s.extend(ctx, id, entries, &touched); err != nil {
 				return applied, err
 			}
 			for _, e := range entries {
 				w.entry(entryID(st.id, e.Seq), id, packed[e.Seq])
 			}
-			responses = append(responses, touched...)
 			continue
 		}
-		r, response := newRow(st.id, entries)
+		r, rec := newRow(st.id, entries)
 		if r.ts < s.horizon {
 			applied.Expired += len(entries)
 			continue
@@ -630,24 +635,22 @@ func (s *Store) take(ctx context.Context, st *stream, lines []readyLine) (index.
 		if err := w.row(&r); err != nil {
 			return applied, err
 		}
-		responses = append(responses, response)
+		if several {
+			touched.tell(&rec)
+		}
 	}
-	if err := s.flush(ctx, w); err != nil {
+	if err := s.flush(ctx, w); err != nil || !several {
 		return applied, err
 	}
-	if len(s.streams) < 2 {
-		return applied, nil // there are no twins within a stream
-	}
-	return applied, s.joinTwins(ctx, responses)
+	return applied, s.joinTwins(ctx, &touched)
 }
 
 func entryID(stream int64, seq uint64) int64 {
 	return stream<<seqBits | int64(seq)
 }
 
-// newRow is the row of an event that is not in the index yet, and its response
-// id.
-func newRow(stream int64, entries []index.Parsed) (row, string) {
+// newRow is the row of an event that is not in the index yet, and its record.
+func newRow(stream int64, entries []index.Parsed) (row, audit.Record) {
 	first := entries[0].Seq
 	for _, e := range entries {
 		first = min(first, e.Seq)
@@ -656,7 +659,7 @@ func newRow(stream int64, entries []index.Parsed) (row, string) {
 	r := rowOf(&rec)
 	r.id = entryID(stream, first)
 	r.head, r.more = r.id, len(entries) > 1
-	return r, rec.ResponseID
+	return r, rec
 }
 
 // findEvents returns the ids of the rows of those events that have one.
@@ -695,121 +698,30 @@ func scanEvents(rows *sql.Rows, events []uuid.UUID, found map[uuid.UUID]int64) e
 	return rows.Err()
 }
 
-// extend merges further entries into the record of a row. It returns the
-// response ids whose twins have to be looked at again.
-func (s *Store) extend(ctx context.Context, id int64, entries []index.Parsed) ([]string, error) {
+// extend merges further entries into the record of a row.
+func (s *Store) extend(ctx context.Context, id int64, entries []index.Parsed, touched *touched) error {
 	old, err := scanRow(s.rowByID.QueryRowContext(ctx, id))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	lines, err := loadOwn(ctx, s.conn, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	all, err := parseLines(ctx, newStreamNames(s.conn), lines)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	before := index.MergeParsed(all)
 	rec := index.MergeParsed(append(all, entries...))
 	now := rowOf(&rec)
 	now.id, now.event, now.head, now.more = old.id, old.event, old.head, true
-	if err := s.replace(ctx, &old, &now); err != nil {
-		return nil, err
+	touched.tell(&before)
+	touched.tell(&rec)
+	if old.head != old.id {
+		touched.rows = append(touched.rows, old.id)
 	}
-	return []string{before.ResponseID, rec.ResponseID}, nil
-}
-
-// maxTwins bounds the events that one response id joins. An id that more
-// events share identifies no call, and joins none of them.
-const maxTwins = 32
-
-// joinTwins decides anew which of the events with these response ids are one
-// logical record.
-func (s *Store) joinTwins(ctx context.Context, responses []string) error {
-	slices.Sort(responses)
-	for _, response := range slices.Compact(responses) {
-		if response == "" {
-			continue
-		}
-		if err := s.joinTwinsOf(ctx, response); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// member is a row among those with one response id.
-type member struct {
-	row
-	place   index.Place // of its first entry, by (stream, sequence number)
-	entries []index.Parsed
-}
-
-func (s *Store) joinTwinsOf(ctx context.Context, response string) error {
-	rows, err := readAll(ctx, s.conn, scanRow, "SELECT "+recordColumns+" FROM records INDEXED BY records_response WHERE response = ? ORDER BY id LIMIT ?",
-		key(response), maxTwins+1)
-	if err != nil {
-		return err
-	}
-	if len(rows) == 0 || len(rows) == 1 && rows[0].head == rows[0].id && !rows[0].more {
-		return nil
-	}
-	if len(rows) > maxTwins && !slices.ContainsFunc(rows, func(r row) bool { return r.head != r.id }) {
-		return nil // too many, and not joined
-	}
-	names := newStreamNames(s.conn)
-	members := make([]member, 0, len(rows))
-	for _, r := range rows {
-		lines, err := loadOwn(ctx, s.conn, r.id)
-		if err != nil {
-			return err
-		}
-		m := member{row: r}
-		if m.entries, err = parseLines(ctx, names, lines); err != nil {
-			return err
-		}
-		if rec := index.MergeParsed(m.entries); rec.ResponseID != response {
-			continue // another id of the same key
-		}
-		for i, e := range m.entries {
-			if p := (index.Place{Stream: e.Stream, Seq: e.Seq}); i == 0 || p.Compare(m.place) < 0 {
-				m.place = p
-			}
-		}
-		members = append(members, m)
-	}
-	if len(members) == 0 {
-		return nil
-	}
-	primary := slices.MinFunc(members, func(a, b member) int { return a.place.Compare(b.place) })
-	var joined []index.Parsed
-	for _, m := range members {
-		switch {
-		case m.id == primary.id:
-			continue
-		case len(members) <= maxTwins && m.place.Stream != primary.place.Stream:
-			joined = append(joined, m.entries...)
-			err = s.settle(ctx, m, primary.id, m.entries)
-		default:
-			err = s.settle(ctx, m, m.id, m.entries)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return s.settle(ctx, primary, primary.id, append(slices.Clone(primary.entries), joined...))
-}
-
-// settle writes a row with the given head and the merge of the given entries.
-func (s *Store) settle(ctx context.Context, m member, head int64, entries []index.Parsed) error {
-	more := len(entries) > 1
-	rec := index.MergeParsed(entries)
-	now := rowOf(&rec)
-	// The response id is the one the row is found by, which the merge with
-	// twins can't change: they have the same.
-	now.id, now.event, now.head, now.more, now.response = m.id, m.event, head, more, m.response
-	return s.replace(ctx, &m.row, &now)
+	return s.replace(ctx, &old, &now)
 }
 
 // Rebuild replaces the database at path by one that fill fills. It is made

@@ -60,13 +60,13 @@ func unknownRank(rank int) int {
 // evidenceGateway is the evidence of what passed through a gateway of ours.
 const evidenceGateway = "gateway"
 
-// sourceRank is the rank of an observation's source. What a gateway saw pass beats
+// SourceRank is the rank of an observation's source, lower is better. What a gateway saw pass beats
 // whatever a client says of it.
-func sourceRank(e *Record) int {
-	if e.Source.Evidence == evidenceGateway {
+func (r *Record) SourceRank() int {
+	if r.Source.Evidence == evidenceGateway {
 		return 0
 	}
-	return unknownRank(e.Source.Rank)
+	return unknownRank(r.Source.Rank)
 }
 
 // Merge makes the record of a call from its observations: a known value beats
@@ -94,7 +94,7 @@ func Merge(entries []Record) Record {
 	bySource := slices.Clone(es)
 	slices.SortStableFunc(bySource, func(a, b *Record) int {
 		return cmp.Or(
-			cmp.Compare(sourceRank(a), sourceRank(b)),
+			cmp.Compare(a.SourceRank(), b.SourceRank()),
 			cmp.Compare(b.Revision, a.Revision),
 		)
 	})
@@ -258,7 +258,7 @@ func (t telling) better(than telling) bool {
 // weighContent takes e's prompt and response where they are more complete, or
 // as complete and from a source as good.
 func (r *Record) weighContent(e *Record, ranks *contentRanks) {
-	told := telling{completenessRank(e.Content.Prompt), sourceRank(e), e.Source.Parts}
+	told := telling{completenessRank(e.Content.Prompt), e.SourceRank(), e.Source.Parts}
 	if told.better(ranks.prompt) {
 		r.Content.Prompt, ranks.prompt = e.Content.Prompt, told
 	}

@@ -3,9 +3,11 @@
 package subject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/ledger"
 )
 
@@ -83,58 +86,128 @@ const maxEvents = 10 << 20
 // ErrTooMany says that a query matches more records than can be worked on at a time.
 var ErrTooMany = errors.New("too many records")
 
-// maxTwins bounds the events that one response id joins, as in an index: an id that
-// more events share identifies no call.
-const maxTwins = 32
+// eachEntry goes over the entries of a ledger.
+type eachEntry func(fn func(p ledger.Place, rec *audit.Record) error) error
 
-// twins finds the events that another stream tells of the same calls under another
-// event id: with the same response id. Such a telling may name no user, and yet a session.
-func twins(each func(fn func(p ledger.Place, rec *audit.Record) error) error, events map[uuid.UUID]bool) ([]uuid.UUID, error) {
-	type told struct {
-		mine    map[uuid.UUID]bool
-		streams map[string]bool // that tell of mine
-		others  []uuid.UUID
-		outside []uuid.UUID // of others, those that a stream tells that tells none of mine
-	}
-	responses := map[string]*told{}
+// twins finds the events that an index makes one record with some: those that another
+// stream tells of the same calls under another event id. Such a telling may name no
+// user, and yet a session.
+func twins(ctx context.Context, each eachEntry, events map[uuid.UUID]bool) ([]uuid.UUID, error) {
+	t := tellers{byID: map[index.CallID][]uuid.UUID{}, byEvent: map[uuid.UUID]*teller{}}
 	if err := each(func(p ledger.Place, rec *audit.Record) error {
-		if rec.ResponseID == "" || !events[rec.EventID] {
-			return nil
-		}
-		t := responses[rec.ResponseID]
-		if t == nil {
-			t = &told{mine: map[uuid.UUID]bool{}, streams: map[string]bool{}}
-			responses[rec.ResponseID] = t
-		}
-		if len(t.mine) <= maxTwins {
-			t.mine[rec.EventID] = true
-		}
-		t.streams[p.Stream] = true
-		return nil
-	}); err != nil || len(responses) == 0 {
-		return nil, err
-	}
-	if err := each(func(p ledger.Place, rec *audit.Record) error {
-		t := responses[rec.ResponseID]
-		if t == nil || events[rec.EventID] || len(t.others) > maxTwins || slices.Contains(t.others, rec.EventID) {
-			return nil
-		}
-		t.others = append(t.others, rec.EventID)
-		if !t.streams[p.Stream] {
-			t.outside = append(t.outside, rec.EventID)
+		if events[rec.EventID] {
+			t.tell(p, rec)
 		}
 		return nil
-	}); err != nil {
+	}); err != nil || len(t.byID) == 0 {
 		return nil, err
 	}
-	var out []uuid.UUID
-	for _, t := range responses {
-		if len(t.mine)+len(t.others) <= maxTwins {
-			out = append(out, t.outside...)
+	mine := slices.Collect(maps.Keys(t.byEvent))
+	// An event leads to another by the id of a request, that by the response's to others,
+	// and one of these by the id of its request to the last. Then their other entries are to be seen.
+	const passes = 4
+	for range passes {
+		before := len(t.byEvent)
+		if err := each(func(p ledger.Place, rec *audit.Record) error {
+			if t.byEvent[rec.EventID] != nil || t.wants(rec) {
+				t.tell(p, rec)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if len(t.byEvent) == before {
+			break
 		}
 	}
-	slices.SortFunc(out, func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })
-	return slices.Compact(out), nil
+	families := index.NewFamilies(t.told)
+	more := map[uuid.UUID]bool{}
+	for _, e := range mine {
+		family, err := families.Of(ctx, t.byEvent[e].twin(e))
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range family {
+			if !events[o.Event] {
+				more[o.Event] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(more), func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) }), nil
+}
+
+// tellers are the events that tell some ids.
+type tellers struct {
+	byID    map[index.CallID][]uuid.UUID // of more than index.MaxTwins one more
+	byEvent map[uuid.UUID]*teller
+}
+
+// teller is what the entries of an event tell: the ids, each from the best source, as
+// in the merge.
+type teller struct {
+	first             index.Place
+	response, request said
+}
+
+type said struct {
+	id       index.CallID
+	rank     int
+	revision int64
+}
+
+func (t *tellers) wants(rec *audit.Record) bool {
+	return slices.ContainsFunc(index.AppendCallIDs(nil, rec), func(id index.CallID) bool {
+		told := len(t.byID[id])
+		return told > 0 && told <= index.MaxTwins
+	})
+}
+
+func (t *tellers) tell(p ledger.Place, rec *audit.Record) {
+	ids := index.AppendCallIDs(nil, rec)
+	e := t.byEvent[rec.EventID]
+	place := index.Place{Stream: p.Stream, Seq: p.Seq}
+	switch {
+	case e == nil && len(ids) == 0:
+		return
+	case e == nil:
+		e = &teller{first: place}
+		t.byEvent[rec.EventID] = e
+	case place.Compare(e.first) < 0:
+		e.first = place
+	}
+	for _, id := range ids {
+		if told := t.byID[id]; len(told) <= index.MaxTwins && !slices.Contains(told, rec.EventID) {
+			t.byID[id] = append(told, rec.EventID)
+		}
+		at := &e.response
+		if id.IsRequest() {
+			at = &e.request
+		}
+		s := said{id, rec.SourceRank(), rec.Revision}
+		if at.id == (index.CallID{}) || cmp.Or(cmp.Compare(s.rank, at.rank), cmp.Compare(at.revision, s.revision)) < 0 {
+			*at = s
+		}
+	}
+}
+
+func (e *teller) twin(event uuid.UUID) index.Twin {
+	t := index.Twin{Event: event, First: e.first}
+	for _, s := range []said{e.response, e.request} {
+		if s.id != (index.CallID{}) {
+			t.IDs = append(t.IDs, s.id)
+		}
+	}
+	return t
+}
+
+func (t *tellers) told(_ context.Context, id index.CallID) ([]index.Twin, error) {
+	var out []index.Twin
+	for _, event := range t.byID[id] {
+		if twin := t.byEvent[event].twin(event); len(t.byID[id]) > index.MaxTwins || slices.Contains(twin.IDs, id) {
+			out = append(out, twin)
+		}
+	}
+	return out, nil
 }
 
 // Find goes over a ledger for the events of which any entry matches, in a ledger of several streams for
@@ -176,7 +249,7 @@ func Find(ctx context.Context, r *ledger.Reader, match func(*audit.Record) bool)
 		return nil, err
 	}
 	if len(streams) > 1 { // there are no twins within a stream
-		more, err := twins(each, events)
+		more, err := twins(ctx, each, events)
 		if err != nil {
 			return nil, err
 		}

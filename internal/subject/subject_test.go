@@ -71,18 +71,29 @@ func TestFindTwins(t *testing.T) {
 	of := func(event byte, user, response string) audit.Record {
 		return audit.Record{EventID: uuid.UUID{event}, UserID: user, SessionID: "s", ResponseID: response}
 	}
-	first := []audit.Record{of(1, "carol", "msg_1"), of(2, "carol", ""), of(3, "", "msg_1"), of(4, "carol", "chatcmpl-0")}
-	second := []audit.Record{of(11, "", "msg_1"), of(12, "", "msg_2"), of(13, "", "")}
+	by := func(event byte, user, response, request string) audit.Record {
+		r := of(event, user, response)
+		r.RequestID = "req_011CQ4NtYbDoBCcXk" + request
+		return r
+	}
+	first := []audit.Record{
+		by(5, "carol", "", "a"), by(6, "carol", "", "b"), of(1, "carol", "msg_1"), of(2, "carol", ""), of(3, "", "msg_1"), of(4, "carol", "chatcmpl-0"),
+	}
+	second := []audit.Record{
+		by(14, "", "msg_a", "a"), by(15, "", "msg_b", "b"), of(11, "", "msg_1"), of(12, "", "msg_2"), of(13, "", ""),
+	}
+	third := []audit.Record{of(21, "", "msg_a"), by(22, "", "msg_c", "b")}
 	for i := range byte(40) {
 		second = append(second, of(100+i, "", "chatcmpl-0"))
 	}
 	write("test/a", first...)
 	write("test/b", second...)
+	write("test/c", third...)
 	r := ledger.NewReader(store, "")
 	got, err := Find(t.Context(), r, Query{User: "carol"}.Matches)
 	require.NoError(t, err)
-	require.Equal(t, []uuid.UUID{{1}, {2}, {4}, {11}}, got.Events)
-	require.Len(t, got.Entries, 4)
+	require.Equal(t, []uuid.UUID{{5}, {6}, {1}, {2}, {4}, {11}, {14}, {21}}, got.Events)
+	require.Len(t, got.Entries, 8)
 	require.NoError(t, r.Close())
 }
 

@@ -215,12 +215,12 @@ func (e *ledgerExporter) consumeLogs(ctx context.Context, ld plog.Logs) error {
 // add makes the entry of the observation that the attributes hold, if they hold
 // one, and seals its content.
 func (e *ledgerExporter) add(ctx context.Context, entries []ledger.Entry, m pcommon.Map) ([]ledger.Entry, error) {
-	r, ok := audit.FromAttributes(m)
-	if !ok {
+	r := new(audit.Record)
+	if !r.FromAttributes(m) {
 		return entries, nil
 	}
-	e.retain(&r)
-	entry, err := entryOf(&r)
+	e.retain(r)
+	entry, err := entryOf(r)
 	if err != nil {
 		return nil, consumererror.NewPermanent(err)
 	}
@@ -228,7 +228,7 @@ func (e *ledgerExporter) add(ctx context.Context, entries []ledger.Entry, m pcom
 	key := e.key
 	if e.keys != nil && (input != "" || system != "" || output != "") {
 		// Durable before anything that is sealed to it.
-		if key, err = e.keys.For(ctx, subject.Of(&r)); err != nil {
+		if key, err = e.keys.For(ctx, subject.Of(r)); err != nil {
 			return nil, err
 		}
 	}

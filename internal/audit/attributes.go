@@ -201,12 +201,12 @@ func (r *Record) PutAttributes(m pcommon.Map) {
 	}
 }
 
-// FromAttributes reads the observation that a carrier holds. ok is false when
-// it holds none. Attributes of a type that PutAttributes doesn't write are
+// FromAttributes reads the observation that a carrier holds into r, which is
+// zero. It is false when it holds none. Attributes of a type that PutAttributes doesn't write are
 // ignored.
-func FromAttributes(m pcommon.Map) (r Record, ok bool) {
+func (r *Record) FromAttributes(m pcommon.Map) bool {
 	if v, found := m.Get(AttrSchema); !found || v.Str() != Schema {
-		return Record{}, false
+		return false
 	}
 	for k, v := range m.All() {
 		if len(k) < len(AttrPrefix) || k[:len(AttrPrefix)] != AttrPrefix {
@@ -214,7 +214,7 @@ func FromAttributes(m pcommon.Map) (r Record, ok bool) {
 		}
 		r.setAttribute(k, v)
 	}
-	return r, r.EventID != uuid.Nil
+	return r.EventID != uuid.Nil
 }
 
 func (r *Record) setAttribute(k string, v pcommon.Value) {

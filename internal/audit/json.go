@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/google/uuid"
 
@@ -302,13 +303,23 @@ var parsers = sync.Pool{New: func() any { return new(jcs.Parser) }}
 
 // ParseRecord reads a line of the ledger, or a record as AppendJSON writes it.
 // Members that it doesn't know are ignored: a later version may add some.
-func ParseRecord(line []byte) (Record, error) {
-	text := string(line)
-	var r Record
+func ParseRecord(line []byte) (r Record, err error) {
+	err = r.parse(string(line))
+	return r, err
+}
+
+// Parse is ParseRecord, but the record, whose zero value it is called on, shares the memory of the line, which must not change any more.
+func (r *Record) Parse(line []byte) error {
+	return r.parse(unsafe.String(unsafe.SliceData(line), len(line)))
+}
+
+func (r *Record) parse(text string) error {
 	if r.readLine(text) {
-		return r, nil
+		return nil
 	}
-	return parseRecord(text)
+	var err error
+	*r, err = parseRecord(text)
+	return err
 }
 
 // parseRecord reads any JSON text of a record.

@@ -72,17 +72,15 @@ func (r *Record) SourceRank() int {
 // Merge makes the record of a call from its observations: a known value beats
 // null, better evidence beats worse, and among equals the later beats the
 // earlier. The result does not depend on the order of the slice, only on the
-// entries' revisions. It panics on no entries.
-func Merge(entries []Record) Record {
+// entries' revisions. It changes no entry, and panics on none.
+func Merge(entries []*Record) Record {
 	if len(entries) == 1 {
-		r := entries[0]
+		r := *entries[0]
+		r.Missing = nil // it is made anew, and not in the entry's memory
 		r.Complete()
 		return r
 	}
-	es := make([]*Record, len(entries))
-	for i := range entries {
-		es[i] = &entries[i]
-	}
+	es := slices.Clone(entries)
 	slices.SortStableFunc(es, func(a, b *Record) int {
 		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Log, b.Log), cmp.Compare(a.Seq, b.Seq))
 	})

@@ -74,8 +74,8 @@ func TestRoundTrip(t *testing.T) {
 
 	m := pcommon.NewMap()
 	want.PutAttributes(m)
-	got, ok := FromAttributes(m)
-	require.True(t, ok)
+	got = Record{}
+	require.True(t, got.FromAttributes(m))
 	// What the ledger's writer gives does not travel.
 	want.Revision, want.Log, want.Seq, want.Prev = 0, "", 0, ""
 	want.Content = Content{Prompt: want.Content.Prompt, Response: want.Content.Response}
@@ -268,13 +268,15 @@ func TestMerge(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := Merge(tc.entries)
+			entries := make([]*Record, len(tc.entries))
+			for i := range entries {
+				entries[i] = &tc.entries[i]
+			}
+			want := Merge(entries)
 			tc.check(t, want)
 			for range 10 {
-				rand.Shuffle(len(tc.entries), func(i, j int) {
-					tc.entries[i], tc.entries[j] = tc.entries[j], tc.entries[i]
-				})
-				got := Merge(tc.entries)
+				rand.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+				got := Merge(entries)
 				require.Equal(t, string(want.AppendJSON(nil)), string(got.AppendJSON(nil)), "order of arrival")
 			}
 		})

@@ -112,12 +112,12 @@ func names(t testing.TB) []string {
 
 // book is a ledger of observations, as its writer keeps it.
 type book struct {
-	entries map[uuid.UUID][]audit.Record
+	entries map[uuid.UUID][]*audit.Record
 	seen    map[string]bool
 	order   []audit.Record
 }
 
-func newBook() *book { return &book{entries: map[uuid.UUID][]audit.Record{}, seen: map[string]bool{}} }
+func newBook() *book { return &book{entries: map[uuid.UUID][]*audit.Record{}, seen: map[string]bool{}} }
 
 // append returns how many entries are new.
 func (b *book) append(t testing.TB, res Result) int {
@@ -136,7 +136,7 @@ func (b *book) append(t testing.TB, res Result) int {
 		line := r.AppendJSON(nil)
 		r, err := audit.ParseRecord(line) // what a restart would read
 		require.NoError(t, err)
-		b.entries[r.EventID] = append(b.entries[r.EventID], r)
+		b.entries[r.EventID] = append(b.entries[r.EventID], &r)
 		b.order = append(b.order, r)
 	}
 	return n
@@ -145,7 +145,7 @@ func (b *book) append(t testing.TB, res Result) int {
 func (b *book) records() []audit.Record {
 	var out []audit.Record
 	for _, es := range b.entries {
-		if r := audit.Merge(slices.Clone(es)); r.Kind == audit.KindInteraction {
+		if r := audit.Merge(es); r.Kind == audit.KindInteraction {
 			out = append(out, r)
 		}
 	}

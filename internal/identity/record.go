@@ -116,7 +116,9 @@ func setRecord(r *audit.Record, id uuid.UUID, in *Item, signal string) {
 	}
 	// Not of the id and the caller: a digest beside a pseudonym must not let it be
 	// guessed, and what is found on other spans changes with the order of arrival.
-	r.Source.Digest = recordDigest(r)
+	if in.Gateway == nil { // which has a digest of its own
+		r.Source.Digest = recordDigest(r)
+	}
 	r.EventID, r.Department, r.AgentName = id, in.Who.Department, in.Who.AgentName
 }
 

@@ -428,13 +428,13 @@ func TestCallerFromAncestors(t *testing.T) {
 	call := callSpan(1, 1, 8)
 	permutations(3, func(order []int) {
 		w := New(Options{})
-		var entries []audit.Record
+		var entries []*audit.Record
 		for _, i := range order {
 			res := w.Resolve([]Item{NewItem([]telling{root, middle, call}[i].Interaction)}, SignalSpan)
 			for _, o := range res.Observations {
 				require.NotEmpty(t, o.Record.Source.Digest)
 				o.Record.Revision = int64(len(entries) + 1)
-				entries = append(entries, o.Record)
+				entries = append(entries, &o.Record)
 			}
 		}
 		r := audit.Merge(entries)

@@ -156,7 +156,7 @@ func eraseTogether(entries []Parsed) {
 		if e.Record.Erased == "" && slices.ContainsFunc(entries, func(o Parsed) bool {
 			return o.Record.Erased != "" && o.Record.EventID == e.Record.EventID
 		}) {
-			e.Line = EraseForm(&e.Record, e.Line)
+			e.Erase()
 		}
 	}
 }

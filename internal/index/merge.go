@@ -12,24 +12,26 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 )
 
-// Parsed is an entry with what it says.
+// Parsed is an entry with what it says. Copies of it have the same record, which is not changed: see Erase.
 type Parsed struct {
 	Entry
-	Record audit.Record
+	Record *audit.Record
 }
 
-// ParseEntry reads an entry's line.
+// ParseEntry reads an entry's line, whose memory the record shares: it must not change any more.
 func ParseEntry(e Entry) (Parsed, error) {
-	rec, err := audit.ParseRecord(e.Line)
-	if err != nil {
+	rec := new(audit.Record)
+	if err := rec.Parse(e.Line); err != nil {
 		return Parsed{}, fmt.Errorf("reading entry %d of %s: %w", e.Seq, e.Stream, err)
 	}
 	return Parsed{Entry: e, Record: rec}, nil
 }
 
-// comparePlace orders entries by (stream, sequence number).
-func comparePlace(a, b Parsed) int {
-	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Seq, b.Seq))
+// Erase brings an entry into its erased form.
+func (p *Parsed) Erase() {
+	rec := *p.Record
+	p.Line = EraseForm(&rec, p.Line)
+	p.Record = &rec
 }
 
 // MergeParsed merges the entries of one logical record, of one event or of
@@ -39,19 +41,24 @@ func comparePlace(a, b Parsed) int {
 // its others are brought into it. It panics on no entries.
 func MergeParsed(entries []Parsed) audit.Record {
 	if len(entries) == 1 {
-		return audit.Merge([]audit.Record{entries[0].Record})
+		return audit.Merge([]*audit.Record{entries[0].Record})
 	}
 	eraseTogether(entries)
-	primary := slices.MinFunc(entries, comparePlace).Record.EventID
 	slices.SortFunc(entries, func(a, b Parsed) int {
-		return cmp.Or(cmp.Compare(a.Record.Revision, b.Record.Revision), comparePlace(a, b))
+		return cmp.Or(cmp.Compare(a.Record.Revision, b.Record.Revision), cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Seq, b.Seq))
 	})
-	recs := make([]audit.Record, len(entries))
-	for i, e := range entries {
+	recs := make([]*audit.Record, len(entries))
+	primary := &entries[0]
+	for i := range entries {
+		e := &entries[i]
 		recs[i] = e.Record
-		recs[i].EventID = primary
+		if cmp.Or(cmp.Compare(e.Stream, primary.Stream), cmp.Compare(e.Seq, primary.Seq)) < 0 {
+			primary = e
+		}
 	}
-	return audit.Merge(recs)
+	rec := audit.Merge(recs)
+	rec.EventID = primary.Record.EventID
+	return rec
 }
 
 // Place is where an entry lies.

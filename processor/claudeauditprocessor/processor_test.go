@@ -158,7 +158,8 @@ func eachMap(td []ptrace.Traces, ld []plog.Logs, fn func(where string, m pcommon
 func (p *pipeline) observations() []audit.Record {
 	var out []audit.Record
 	eachMap(p.spans.AllTraces(), p.records.AllLogs(), func(_ string, m pcommon.Map) {
-		if r, ok := audit.FromAttributes(m); ok {
+		var r audit.Record
+		if r.FromAttributes(m) {
 			out = append(out, r)
 		}
 	})

@@ -267,7 +267,7 @@ func readDocument(raw []byte, r role) (document, error) {
 			return document{}, fmt.Errorf("%w: document %s has no entries", index.ErrCorrupt, event)
 		}
 		line := rec.AppendJSON(nil)
-		entries = []index.Parsed{{Entry: index.Entry{Stream: rec.Log, Seq: rec.Seq, Line: line}, Record: rec}}
+		entries = []index.Parsed{{Entry: index.Entry{Stream: rec.Log, Seq: rec.Seq, Line: line}, Record: &rec}}
 	}
 	d := newDocument(event, entries)
 	d.role = r

@@ -79,7 +79,7 @@ func (s *Store) eraseSome(ctx context.Context, j *joins, events []uuid.UUID) ([]
 		d := gather(event, copies, nil)
 		for i := range d.entries {
 			if e := &d.entries[i]; e.Record.EventID == event && e.Record.Erased == "" {
-				e.Line = index.EraseForm(&e.Record, e.Line)
+				e.Erase()
 			}
 		}
 		role, head, at := d.role, d.head, d.time

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 
@@ -46,8 +48,23 @@ const dictionary = `"agent_name":"cache_read_tokens":0,"cache_write_tokens":0,"d
 
 var lineDict = s2.MakeDict([]byte(dictionary), []byte(`{"_log":"`))
 
+// scratch is room to compress a line in, which takes twice what comes of it.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch bounds what an idle one may hold on to.
+const maxScratch = 64 << 10
+
 // pack compresses a line.
-func pack(line []byte) []byte { return lineDict.Encode(nil, line) }
+func pack(line []byte) []byte {
+	buf := scratch.Get().(*[]byte)
+	packed := lineDict.Encode(*buf, line)
+	if cap(packed) <= maxScratch {
+		*buf = packed[:cap(packed)]
+	}
+	out := bytes.Clone(packed)
+	scratch.Put(buf)
+	return out
+}
 
 // unpack is the reverse.
 func unpack(b []byte) ([]byte, error) {

@@ -84,7 +84,7 @@ func (s *Store) eraseRecord(ctx context.Context, id int64, touched *touched) (di
 			continue
 		}
 		did = true
-		e.Line = index.EraseForm(&e.Record, e.Line)
+		e.Erase()
 		if _, err := s.updateLine.ExecContext(ctx, pack(e.Line), lines[i].id); err != nil {
 			return false, err
 		}

@@ -61,9 +61,7 @@ func TestGatewayBatchMemory(t *testing.T) {
 
 	type peaks struct{ create, results int64 }
 	measure := func(size int64) peaks {
-		c := newCollector(t, "local.yaml", map[string]any{"receivers": map[string]any{"claude_gateway": map[string]any{
-			"limits": map[string]any{"max_request_bytes": 256 << 20},
-		}}})
+		c := newCollector(t, "local.yaml", nil)
 		c.env = append(c.env, "CLAUDEAUDIT_UPSTREAM="+server.URL)
 		c.start()
 		body := &bytes.Buffer{}

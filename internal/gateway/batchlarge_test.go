@@ -75,7 +75,7 @@ func TestLargeBatch(t *testing.T) {
 	ahead := -1
 	h := newHarnessBefore(t, fake, func(s *Settings) {
 		s.Next = told
-		s.Limits.RequestBytes, s.Limits.BufferedBytes = 256<<20, 1<<30
+		s.Limits.BatchBytes, s.Limits.BufferedBytes = 256<<20, 1<<30
 		s.Limits.BodyTimeout, s.Limits.HeaderTimeout, s.Limits.IdleTimeout = time.Minute, time.Minute, time.Minute
 	}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
@@ -109,14 +109,20 @@ func TestLargeBatch(t *testing.T) {
 
 // A batch above the limit gets the API's own 413, and a record; nothing of it is forwarded.
 func TestBatchAboveTheLimit(t *testing.T) {
-	h := newHarness(t, nil) // 1 MiB
-	body := `{"requests":[{"custom_id":"a","params":{"messages":[{"role":"user","content":"` + strings.Repeat("x", 1<<20) + `"}]}}]}`
-	resp, got, err := h.do(t, http.MethodPost, "/v1/messages/batches", body)
+	h := newHarness(t, nil) // 2 MiB
+	batch := func(size int) string {
+		return `{"requests":[{"custom_id":"a","params":{"messages":[{"role":"user","content":"` + strings.Repeat("x", size) + `"}]}}]}`
+	}
+	resp, got, err := h.do(t, http.MethodPost, "/v1/messages/batches", batch(3<<19)) // above that of a request
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, got)
+	h.sink.ended(t, 1)
+	resp, got, err = h.do(t, http.MethodPost, "/v1/messages/batches", batch(2<<20))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
 	require.Contains(t, got, `"request_too_large"`)
-	require.Empty(t, h.fake.Records())
-	it := h.sink.ended(t, 1)[0]
+	require.Len(t, h.fake.Records(), 2, "of the first")
+	it := h.sink.ended(t, 2)[1]
 	require.Equal(t, audit.StatusBlocked, it.Gateway.Status)
 	require.Equal(t, "request_too_large", it.ErrorType)
 	require.Equal(t, batchCreate, it.Operation)

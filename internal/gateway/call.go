@@ -115,6 +115,10 @@ func (c *call) readBy(t time.Time) {
 // readBody reads the whole body: a request is recorded before it is forwarded.
 func (c *call) readBody() *apiError {
 	r, lim := c.r, &c.g.set.Limits
+	most := lim.RequestBytes
+	if c.op.proto == protoBatch {
+		most = lim.BatchBytes
+	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return errEncoding
 	}
@@ -123,7 +127,7 @@ func (c *call) readBody() *apiError {
 			return errNoContentType
 		}
 	}
-	if r.ContentLength > lim.RequestBytes {
+	if r.ContentLength > most {
 		return errTooLarge
 	}
 	if r.ContentLength == 0 || r.Body == http.NoBody {
@@ -139,10 +143,10 @@ func (c *call) readBody() *apiError {
 	buf := make([]byte, 0, size+1) // one more, to see the end
 	for {
 		if len(buf) == cap(buf) {
-			if int64(len(buf)) > lim.RequestBytes {
+			if int64(len(buf)) > most {
 				return errTooLarge
 			}
-			more := min(int64(len(buf)), lim.RequestBytes+1-int64(len(buf)))
+			more := min(int64(len(buf)), most+1-int64(len(buf)))
 			if !c.hold(more) {
 				return errOverloaded
 			}
@@ -153,7 +157,7 @@ func (c *call) readBody() *apiError {
 		c.readBy(time.Now().Add(lim.BodyTimeout))
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > lim.RequestBytes {
+		if int64(len(buf)) > most {
 			return errTooLarge
 		}
 		if err == nil {

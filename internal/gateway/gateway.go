@@ -56,8 +56,8 @@ type Settings struct {
 type Limits struct {
 	// HeaderBytes of a request's line and headers.
 	HeaderBytes int
-	// RequestBytes of one request's body.
-	RequestBytes int64
+	// RequestBytes of one request's body, BatchBytes of a batch's.
+	RequestBytes, BatchBytes int64
 	// BufferedBytes of the bodies of all requests that are held at a time.
 	BufferedBytes int64
 	// ResponseBytes of an answer's content that are kept for the record.

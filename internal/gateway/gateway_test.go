@@ -117,7 +117,7 @@ type harness struct {
 
 func testLimits() Limits {
 	return Limits{
-		HeaderBytes: 64 << 10, RequestBytes: 1 << 20, BufferedBytes: 8 << 20, ResponseBytes: 1 << 20,
+		HeaderBytes: 64 << 10, RequestBytes: 1 << 20, BatchBytes: 2 << 20, BufferedBytes: 8 << 20, ResponseBytes: 1 << 20,
 		BodyTimeout: time.Second, HeaderTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
 		RecordTimeout: 5 * time.Second, PendingOutcomes: 64,
 	}

@@ -163,6 +163,8 @@ type ProxiesConfig struct {
 type LimitsConfig struct {
 	// MaxRequestBytes of a request's body; default 33554432 (32 MiB).
 	MaxRequestBytes int64 `mapstructure:"max_request_bytes"`
+	// MaxBatchBytes of the body that makes a message batch; default 268435456 (256 MiB), the API's own.
+	MaxBatchBytes int64 `mapstructure:"max_batch_bytes"`
 	// MaxBufferedBytes of the bodies of all requests at a time; default 536870912 (512 MiB).
 	MaxBufferedBytes int64 `mapstructure:"max_buffered_bytes"`
 	// MaxResponseBytes of an answer's content that are recorded; default 16777216 (16 MiB).
@@ -225,7 +227,7 @@ func createDefaultConfig() component.Config {
 			TrustedProxies: ProxiesConfig{AddressHeader: "X-Forwarded-For"},
 		},
 		Limits: LimitsConfig{
-			MaxRequestBytes: 32 << 20, MaxBufferedBytes: 512 << 20, MaxResponseBytes: 16 << 20,
+			MaxRequestBytes: 32 << 20, MaxBatchBytes: 256 << 20, MaxBufferedBytes: 512 << 20, MaxResponseBytes: 16 << 20,
 			MaxHeaderBytes: 64 << 10, MaxPendingOutcomes: 4096,
 		},
 		Timeouts: TimeoutsConfig{
@@ -364,6 +366,7 @@ func (c *Config) Validate() error {
 		n   int64
 	}{
 		{"max_request_bytes", c.Limits.MaxRequestBytes},
+		{"max_batch_bytes", c.Limits.MaxBatchBytes},
 		{"max_buffered_bytes", c.Limits.MaxBufferedBytes},
 		{"max_response_bytes", int64(c.Limits.MaxResponseBytes)},
 		{"max_header_bytes", int64(c.Limits.MaxHeaderBytes)},
@@ -373,8 +376,8 @@ func (c *Config) Validate() error {
 			bad("limits::"+n.key, "must be greater than 0")
 		}
 	}
-	if c.Limits.MaxBufferedBytes < c.Limits.MaxRequestBytes {
-		bad("limits::max_buffered_bytes", "must be at least limits::max_request_bytes")
+	if c.Limits.MaxBufferedBytes < max(c.Limits.MaxRequestBytes, c.Limits.MaxBatchBytes) {
+		bad("limits::max_buffered_bytes", "must be at least limits::max_request_bytes and limits::max_batch_bytes")
 	}
 	for _, d := range []struct {
 		key string

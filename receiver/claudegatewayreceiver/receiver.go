@@ -83,7 +83,7 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 	r.gateway = gateway.New(gateway.Settings{
 		Name: r.set.ID.String(), Next: r.next, Upstreams: upstreams,
 		Limits: gateway.Limits{
-			HeaderBytes: l.MaxHeaderBytes, RequestBytes: l.MaxRequestBytes, BufferedBytes: l.MaxBufferedBytes, ResponseBytes: l.MaxResponseBytes,
+			HeaderBytes: l.MaxHeaderBytes, RequestBytes: l.MaxRequestBytes, BatchBytes: l.MaxBatchBytes, BufferedBytes: l.MaxBufferedBytes, ResponseBytes: l.MaxResponseBytes,
 			BodyTimeout: t.Body, HeaderTimeout: t.Header, IdleTimeout: t.Idle, WriteTimeout: t.Write,
 			RecordTimeout: t.Record, PendingOutcomes: l.MaxPendingOutcomes,
 		},

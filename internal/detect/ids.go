@@ -104,7 +104,7 @@ func init() {
 		"us_mbi":           wt(usMBI, mixed, 2, 4, 11),
 		"de_id_card":       t(dePassport, letter, 1, 9, 10),
 		"kr_passport":      wt(krPassport, letter, 7, 9, 9),
-		"icao_letters":     wt(passportShape, digits|letter, 6, 7, 9),
+		"icao_letters":     wt(passportShape, anyKind, 4, 7, 9),
 		"passport_letters": wt(passportLetters, letter, 7, 9, 9),
 		"it_id_card":       wt(itIDCard, anyKind, 5, 7, 9),
 		"discord_token":    t(discordToken, letter, 1, 24, 26),
@@ -114,6 +114,10 @@ func init() {
 		"uk_licence":       wt(ukLicence, letter, 6, 16, 18),
 		"licence_shape":    wt(licenceShape, anyKind, 1, 2, 16),
 		"code_shape":       wt(codeShape, anyKind, 1, 4, 20),
+		"id_shape":         wt(idShape, anyKind, 1, 1, 20),
+		"sg_uen":           t(sgUEN, letter|mixed, 6, 9, 10),
+		"se_orgnr":         n(seOrgnr, 10),
+		"mx_rfc":           wt(mxRFC, letter, 6, 12, 13),
 		"crypto_address":   t(cryptoAddress, letter|mixed|digits, 1, 26, 62),
 		"vin":              t(vin, letter|mixed, 1, 17, 17),
 		"imei":             n(imei, 15),
@@ -131,12 +135,15 @@ func init() {
 		"address_prefix":   {keyword: addressPrefix},
 		"address_compound": {keyword: addressCompound},
 		"short_code":       {keyword: shortCode},
-		"url_password":     {at: urlPassword, checked: true},
+		"url_password":     {at: urlPassword, checked: true, judges: true},
 		"assignment":       {keyword: assignment},
 		"provider":         {keyword: provider},
 		"prefixed_token":   {keyword: prefixedToken},
 		"basic_auth":       {keyword: basicAuth},
 		"password":         {keyword: password},
+		"command_password": {keyword: commandPassword},
+		"call_password":    {keyword: callPassword},
+		"seed_phrase":      {keyword: seedPhrase, long: true},
 		"jwt":              {keyword: jwt, checked: true},
 		"private_key":      {keyword: privateKey, checked: true, long: true},
 		"source_code":      {keyword: sourceCode, long: true},
@@ -219,7 +226,8 @@ func card(n *number) fit {
 			return goodFit
 		}
 	}
-	return noFit
+	// ranges that are not published: behind a word for cards
+	return when(d[0] >= '2' && d[0] <= '6', weakFit)
 }
 
 // aba is a routing number of US banks: a Federal Reserve prefix and a checksum.
@@ -952,7 +960,7 @@ func fiHETU(t string, start, end int) (int, int, fit) {
 	if end-start != 11 {
 		return 0, 0, noFit
 	}
-	d := t[start:end]
+	d := strings.ToUpper(t[start:end])
 	if !allDigits(d[:6]) || !allDigits(d[7:10]) || !ddmmyy(d[:6]) || strings.IndexByte("-+ABCDEFUVWXY", d[6]) < 0 {
 		return 0, 0, noFit
 	}
@@ -1112,26 +1120,44 @@ func iban(t string, start, end int) (int, int, fit) {
 	if !isLetter(t[start]) || !isLetter(t[start+1]) || !isDigit(t[start+2]) || !isDigit(t[start+3]) {
 		return 0, 0, noFit
 	}
-	n, ok := ibanLengths[strings.ToUpper(t[start:start+2])]
-	if !ok || end-start > n {
-		return 0, 0, noFit
-	}
 	var b [34]byte
-	stop, ok := spread(b[:n], t, start)
-	if !ok {
+	if n, ok := ibanLengths[strings.ToUpper(t[start:start+2])]; ok && end-start <= n {
+		if stop, ok := spread(b[:n], t, start); ok && ibanChecks(b[:n]) {
+			return start, stop, goodFit
+		}
+	}
+	// of another country, or of a length that the country's don't have
+	n, i := 0, start
+	for i < len(t) && n < len(b) {
+		from := i
+		for i < len(t) && isAlnum(t[i]) && n < len(b) {
+			b[n] = t[i]
+			n++
+			i++
+		}
+		if i-from != 4 || i+1 >= len(t) || t[i] != ' ' || !isAlnum(t[i+1]) {
+			break
+		}
+		i++
+	}
+	if n < 14 || i < len(t) && isWordByte(t[i]) || !ibanChecks(b[:n]) {
 		return 0, 0, noFit
 	}
-	d := strings.ToUpper(string(b[:n]))
+	return start, i, weakFit
+}
+
+// ibanChecks says whether the check digits of an IBAN are right.
+func ibanChecks(b []byte) bool {
 	r := 0
-	for i := range n {
-		c := d[(i+4)%n]
+	for i := range b {
+		c := b[(i+4)%len(b)]
 		if isDigit(c) {
 			r = (r*10 + digit(c)) % 97
 		} else {
-			r = (r*100 + int(c-'A') + 10) % 97
+			r = (r*100 + int(c&^0x20-'A') + 10) % 97
 		}
 	}
-	return start, stop, when(r == 1, goodFit)
+	return r == 1
 }
 
 func sgNRIC(t string, start, end int) (int, int, fit) {
@@ -1365,7 +1391,12 @@ func passportShape(t string, start, end int) (int, int, fit) {
 	for k < len(d) && isLetter(d[k]) {
 		k++
 	}
-	return start, end, when(k <= 2 && len(d)-k >= 6 && allDigits(d[k:]), weakFit)
+	if k <= 2 && len(d)-k >= 6 && allDigits(d[k:]) {
+		return start, end, weakFit
+	}
+	// more letters, or others between: in capitals
+	c := classesOf(d)
+	return start, end, when(len(d) >= 8 && c.digits+c.upper == len(d) && c.upper <= 5, weakFit)
 }
 
 // passportLetters is one or two letters and then digits, nine in all, as
@@ -1484,7 +1515,7 @@ func licenceShape(t string, start, end int) (int, int, fit) {
 		return 0, 0, noFit
 	}
 	stop := end
-	for stop+1 < len(t) && t[stop] == '-' && isDigit(t[stop+1]) && stop-start < 20 {
+	for stop+1 < len(t) && (t[stop] == '-' || t[stop] == ' ' && spacedGroup(t, stop+1)) && isDigit(t[stop+1]) && stop-start < 20 {
 		stop++
 		for stop < len(t) && isAlnum(t[stop]) && stop-start < 24 {
 			stop++
@@ -1506,6 +1537,127 @@ func licenceShape(t string, start, end int) (int, int, fit) {
 		ok = false
 	}
 	return start, stop, when(ok, weakFit)
+}
+
+// spacedGroup says whether three to five digits stand at a place, a group of a number
+// that is written with spaces.
+func spacedGroup(t string, i int) bool {
+	j := i
+	for j < len(t) && isDigit(t[j]) && j-i < 6 {
+		j++
+	}
+	return j-i >= 3 && j-i <= 5 && (j == len(t) || !isWordByte(t[j]))
+}
+
+// Bounds of a number of a person that counts only with the word before it.
+const (
+	minIDDigits, maxIDDigits = 6, 18
+	maxIDLetters             = 5
+	maxIDBytes               = 26
+)
+
+// idShape is a number by which an authority knows a person, of a form that no other
+// validator knows: digits, perhaps with a few letters and signs between their groups.
+func idShape(t string, start, end int) (int, int, fit) {
+	from := start
+	if start > 0 {
+		switch c := t[start-1]; {
+		case isWordByte(c), c == '$', c == '#', c == '+', c == '@':
+			return 0, 0, noFit
+		case c == '-' && start > 1 && isUpper(t[start-2]) && (start == 2 || !isWordByte(t[start-3])):
+			from = start - 2 // V-12345678
+		case (c == '-' || c == '.' || c == '/') && start > 1 && isAlnum(t[start-2]):
+			return 0, 0, noFit // the middle of another
+		case c == ' ' && start > 1 && isDigit(t[start-2]):
+			return 0, 0, noFit
+		}
+	}
+	stop, groups, dots := end, 1, 0
+	var sizes [8]int
+	sizes[0] = end - start
+	for stop+1 < len(t) && stop-from < maxIDBytes && groups < len(sizes) {
+		i := stop + 1
+		switch t[stop] {
+		case '-', '/', '.':
+			if t[i] == ' ' && i+1 < len(t) {
+				i++ // 202/ 106/ 08312
+			}
+		case ' ':
+		default:
+			i = len(t)
+		}
+		j := i
+		for j < len(t) && isAlnum(t[j]) && j-i <= maxIDBytes {
+			j++
+		}
+		if c := classesOf(t[min(i, len(t)):j]); j == i || c.digits == 0 && (j-i > 1 || t[stop] == ' ') || t[stop] == ' ' && (c.lower > 0 || j-i < 2) {
+			break
+		}
+		if t[stop] == '.' {
+			dots++
+		}
+		sizes[groups] = j - i
+		groups++
+		stop = j
+	}
+	c := classesOf(t[from:stop])
+	switch {
+	case c.digits < minIDDigits, c.digits > maxIDDigits, c.lower+c.upper > maxIDLetters, c.lower > 2, stop < len(t) && (isWordByte(t[stop]) || t[stop] == '%' || t[stop] == ':'),
+		groups == 4 && dots == 3, // an address of the network
+		groups == 3 && sizes[0] == 3 && sizes[1] == 2 && sizes[2] == 4,                                                      // us_ssn knows better
+		groups == 3 && (sizes[0] == 4 && sizes[1] <= 2 && sizes[2] <= 2 || sizes[2] == 4 && sizes[0] <= 2 && sizes[1] <= 2), // a date
+		groups == 1 && allSame(t[from:stop]):
+		return 0, 0, noFit
+	}
+	return from, stop, weakFit
+}
+
+// sgUEN is the number of an entity in Singapore, of one of three kinds, with its
+// check letter.
+func sgUEN(t string, start, end int) (int, int, fit) {
+	d := t[start:end]
+	if start > 0 && t[start-1] == '.' {
+		return 0, 0, noFit // a fraction
+	}
+	switch {
+	case len(d) == 9 && allDigits(d[:8]):
+		return start, end, when("XMKECAWLJDB"[weighted(d, 10, 4, 9, 3, 8, 2, 7, 1)%11] == d[8], goodFit)
+	case len(d) == 10 && allDigits(d[:9]):
+		return start, end, when(d[:2] >= "18" && d[:2] <= "20" && "ZKCMDNERGWH"[weighted(d, 10, 8, 6, 4, 9, 7, 5, 3, 1)%11] == d[9], goodFit)
+	case len(d) == 10 && strings.IndexByte("TSR", d[0]) >= 0 && allDigits(d[1:3]) && isLetter(d[3]) && allDigits(d[5:9]):
+		const alphabet = "ABCDEFGHJKLMNPQRSTUVWX0123456789"
+		sum := -5
+		for i, w := range [...]int{4, 3, 5, 3, 10, 2, 2, 5, 7} {
+			v := strings.IndexByte(alphabet, d[i])
+			if v < 0 {
+				return 0, 0, noFit
+			}
+			sum += v * w
+		}
+		return start, end, when(alphabet[(sum%11+11)%11] == d[9], goodFit)
+	}
+	return 0, 0, noFit
+}
+
+// mxRFC is the number of a Mexican taxpayer: letters of the name, a date, and what
+// tells those apart that share them.
+func mxRFC(t string, start, end int) (int, int, fit) {
+	d := t[start:end]
+	name := len(d) - 9
+	return start, end, when(classesOf(d).lower == 0 && allLetters(d[:name]) && allDigits(d[name:name+6]) && yymmdd(d[name:name+6]), weakFit)
+}
+
+// seOrgnr is the number of a Swedish organisation: Luhn, and a third digit that no
+// month has.
+func seOrgnr(n *number) fit {
+	d := n.digits
+	if d[0] == '0' || d[0] == '4' || d[2] < '2' || !luhn(d) {
+		return noFit
+	}
+	if n.shape(6, 4) && n.sep == '-' {
+		return goodFit
+	}
+	return when(n.plain(), weakFit)
 }
 
 // codeShape is a code that counts only with the word before it: letters and

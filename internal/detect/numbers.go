@@ -62,7 +62,7 @@ var groupings = map[string][]string{
 	"aba": {"441"}, "us_ssn": {"324"}, "us_itin": {"324", "36", "54"}, "us_ssn_spaced": {"324"}, "us_ein": {"27"}, "us_npi": {},
 	"nhs": {"334"}, "uk_utr": {"55"}, "sort_code": {"222", "2228"}, "ng_nin": {}, "kr_licence": {"2262"}, "kr_rrn": {"67"}, "kr_brn": {"325"},
 	"de_tax_id": {"2333"}, "it_vat": {}, "nl_bsn": {"333", "423"}, "pl_pesel": {}, "be_national": {"22232", "632"},
-	"se_personnummer": {"64", "84"}, "dk_cpr": {"64"}, "no_fnr": {"65"}, "pt_nif": {"333"}, "at_svnr": {"46"}, "cz_rc": {"63", "64"},
+	"se_personnummer": {"64", "84"}, "se_orgnr": {"64"}, "dk_cpr": {"64"}, "no_fnr": {"65"}, "pt_nif": {"333"}, "at_svnr": {"46"}, "cz_rc": {"63", "64"},
 	"ro_cnp": {}, "bg_egn": {}, "hr_oib": {}, "ee_lt_id": {}, "gr_afm": {}, "hu_taj": {"333"}, "si_emso": {}, "tr_tckn": {},
 	"za_id": {"643", "6421"}, "in_aadhaar": {"444"}, "au_tfn": {"333", "332"}, "au_acn": {"333"}, "au_abn": {"2333"}, "au_medicare": {"451"},
 	"ca_sin": {"333"}, "ar_cuit": {"281"}, "jp_my_number": {"444"}, "il_id": {}, "th_id": {"14521"}, "imei": {"2661"},
@@ -176,6 +176,8 @@ type validator struct {
 	checked bool
 	// long values are blocks of lines.
 	long bool
+	// judges says that it tells placeholders by itself, by a part of the value.
+	judges bool
 }
 
 // tokenKinds is a set of kinds of tokens.

@@ -915,7 +915,7 @@ func (r *Rule) accepts(value string) bool {
 	if slices.ContainsFunc(r.allow, func(re *regexp.Regexp) bool { return re.MatchString(value) }) {
 		return false
 	}
-	return r.Category != CategorySecret || r.long || !isPlaceholder(value)
+	return r.Category != CategorySecret || r.long || r.validator != nil && r.validator.judges || !isPlaceholder(value)
 }
 
 // entropy is the Shannon entropy of the bytes of s, bits a byte.

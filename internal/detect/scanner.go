@@ -207,7 +207,7 @@ func (s *scanner) anchor(r *Rule, h hit) {
 // pattern matches a rule's regular expression at a keyword.
 func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 	if r.Window.Before == 0 && r.preceded == nil {
-		if start > 0 && isWordByte(s.text[start-1]) && isWordByte(s.text[start]) {
+		if glued(s.text, start) {
 			return 0, 0, false
 		}
 	}
@@ -261,8 +261,33 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 
 // cut says whether text[a:b] is a part of something longer.
 func (r *Rule) cut(text string, a, b int) bool {
-	return a > 0 && isWordByte(text[a-1]) && isWordByte(text[a]) ||
+	return glued(text, a) ||
 		!r.glued && b < len(text) && isWordByte(text[b]) && isWordByte(text[b-1])
+}
+
+// glued says whether a value that begins at a place is the end of something longer.
+func glued(text string, at int) bool {
+	return at > 0 && isWordByte(text[at-1]) && isWordByte(text[at]) && !escapeEnds(text, at)
+}
+
+// escapeEnds says whether an escape ends at a place: the \n, \t and \u0022 of JSON
+// inside of a string, %3D of a URL, the sequence that sets a terminal's colour.
+func escapeEnds(text string, at int) bool {
+	switch c := text[at-1]; {
+	case at > 1 && text[at-2] == '\\' && strings.IndexByte("nrtbf0", c) >= 0:
+		return true
+	case at > 2 && text[at-3] == '%' && isHex(c) && isHex(text[at-2]):
+		return true
+	case c == 'm':
+		i := at - 2
+		for i >= 0 && at-i < 12 && (isDigit(text[i]) || text[i] == ';') {
+			i--
+		}
+		return i > 0 && text[i] == '[' && text[i-1] == 0x1b
+	case isHex(c) && at > 5 && text[at-6] == '\\' && text[at-5] == 'u':
+		return isHex(text[at-2]) && isHex(text[at-3]) && isHex(text[at-4])
+	}
+	return false
 }
 
 func isWordByte(c byte) bool { return isAlnum(c) || c == '_' }

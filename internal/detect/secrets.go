@@ -340,6 +340,9 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	}
 	minimum := max(r.Length, 16)
 	weak := minimum > 16 // the word alone says little
+	if weak && namesPublic(t, start) {
+		return 0, 0, None
+	}
 	lines, words, op, unknown := 0, 0, false, false
 	limit := min(len(t), i+56)
 	for i < limit {
@@ -353,6 +356,11 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			return 0, 0, None
 		}
 		op = op || c == '=' || c == ':' || c == '>' || c == ',' && isQuote(t[i-1])
+		if op && isQuote(c) {
+			if n := generated(t[i:]); n > 0 {
+				return i + 1, i + 1 + n, r.conf
+			}
+		}
 		if c == '-' && strings.HasPrefix(t[i:], "-----") || c == '@' {
 			return 0, 0, None // the body of a block that has a rule of its own; what is pinned
 		}
@@ -374,10 +382,13 @@ func assignment(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		if j < len(t) && t[j] == '(' {
 			return 0, 0, None // a call
 		}
+		if weak && uuidLike(v) && (start == 0 || !isWordByte(t[start-1]) && t[start-1] != '-') && isLetter(t[start]) {
+			return 0, 0, None // the key of a record
+		}
 		if looksRandom(v, minimum) && !isReference(v) || op && len(v) >= 14 && len(v) < minimum && (!weak || len(v) >= 16) && looksToken(v) {
 			return i, stop, r.conf
 		}
-		if quoted := isQuote(t[max(i-1, 0)]) && j < len(t) && t[j] == t[i-1]; op && quoted && !weak && looksShortToken(v) {
+		if quoted := isQuote(t[max(i-1, 0)]) && j < len(t) && t[j] == t[i-1]; op && quoted && !weak && (looksShortToken(v) || looksScrambled(v)) {
 			return i, stop, r.conf
 		}
 		word := strings.Trim(v, "_-:=.+/")
@@ -439,6 +450,9 @@ func provider(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 				return i, stop, r.conf
 			}
 		}
+		if op && len(v) >= 14 && len(v) < 20 && isQuote(t[i-1]) && j < len(t) && t[j] == t[i-1] && looksToken(v) {
+			return i, stop, r.conf
+		}
 		word := strings.ToLower(strings.Trim(v, "_-:=.+/"))
 		if words++; words > 2 || len(word) > longestFiller || !fillers[word] || hashWords[word] {
 			return 0, 0, None
@@ -498,7 +512,7 @@ func basicAuth(s *scanner, r *Rule, _, end int) (int, int, Confidence) {
 	for i < len(t) && i-end < 4 && strings.IndexByte(" \t:=\"'", t[i]) >= 0 {
 		i++
 	}
-	if i == end {
+	if i == end && isWordByte(t[end-1]) {
 		return 0, 0, None
 	}
 	j := i
@@ -553,6 +567,60 @@ func looksShortToken(v string) bool {
 		!sequential(v) && !isPlaceholder(v)
 }
 
+// looksScrambled says whether a value is small letters in an order that no words have.
+func looksScrambled(v string) bool {
+	if len(v) < 14 || len(v) > 64 {
+		return false
+	}
+	c := classesOf(v)
+	w, pairs := wordy(v)
+	return c.lower == len(v) && pairs > 12 && w <= 0.4 && entropy(v) >= 3.2 && !isPlaceholder(v)
+}
+
+// generated is the length of a value in quotes with signs of all kinds, as frameworks
+// make their secret keys, 0 if what begins with a quote at t[0] is none.
+func generated(t string) int {
+	n := strings.IndexByte(t[1:min(len(t), 2+maxJudged)], t[0])
+	if n < 32 {
+		return 0
+	}
+	v := t[1 : 1+n]
+	c := classesOf(v)
+	if c.digits < 3 || c.lower < 4 || c.other < 4 || c.other*4 > n*3 {
+		return 0
+	}
+	if w, pairs := wordy(v); pairs > 12 && w > 0.45 || strings.Count(v, " ") > 6 || strings.Contains(v, "://") || entropy(v) < 4.2 || isPlaceholder(v) {
+		return 0
+	}
+	signs := 0
+	var seen [128]bool
+	for i := range n {
+		if b := v[i]; b < 128 && b > ' ' && !isAlnum(b) && strings.IndexByte("-_+/=.:", b) < 0 && !seen[b] {
+			seen[b] = true
+			signs++
+		}
+	}
+	if signs < 4 {
+		return 0
+	}
+	return n
+}
+
+// namesPublic says whether the name that a word is the end of says that its value is
+// for everybody.
+func namesPublic(t string, at int) bool {
+	from := at
+	for from > 0 && at-from < 24 && (isWordByte(t[from-1]) || t[from-1] == '-') {
+		from--
+	}
+	for i := from; i+3 <= at; i++ {
+		if hasPrefixFold(t[i:at], "pub") {
+			return true
+		}
+	}
+	return false
+}
+
 // isReference says whether a value names something: a URL, a path, a file, an
 // identifier with dots, a version, a time.
 func isReference(v string) bool {
@@ -596,9 +664,15 @@ func dotted(v string) bool {
 // between and not a word of the language or of code.
 func password(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	t := s.text
+	for end > start && t[end-1] < 0x80 && !isWordByte(t[end-1]) {
+		end-- // a sign that the keyword ends in
+	}
+	if word := t[start:end]; len(word) <= 4 && !startsName(t, start) {
+		return 0, 0, None // the end of another word: bypass
+	}
 	i := end
 	// the rest of the name
-	for i < len(t) && i-end < 20 && (isAlnum(t[i]) || t[i] == '_') {
+	for i < len(t) && i-end < 20 && isWordByte(t[i]) {
 		i++
 	}
 	if i-end > 0 && i < len(t) && (t[i] == ' ' || t[i] == '\n') && isLower(t[end]) {
@@ -607,52 +681,34 @@ func password(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 			return 0, 0, None
 		}
 	}
-	op, quote := byte(0), byte(0)
-	gap := i
-	for i < len(t) && i-gap < 12 {
-		c := t[i]
-		switch {
-		case c == '=' || c == ':' || c == '>' && i > 0 && (t[i-1] == '=' || t[i-1] == '-' || op == 0):
-			op = c
-		case c == '"' || c == '\'' || c == '`':
-			if op != 0 || i > gap && t[i-1] == ' ' {
-				quote = c
-			}
-		case c == ' ' || c == '\t' || c == '*' || c == ')' || c == ']':
-		default:
-			goto value
-		}
-		i++
-		if quote != 0 {
-			break
-		}
+	i, op, quote := givenTo(t, i)
+	if quote == 0 && op == ':' && t[start:end] == "PASS" && (start == 0 || t[start-1] <= ' ') {
+		return 0, 0, None // what tests print
 	}
-value:
 	if op == 0 && quote == 0 {
-		// words: "password is X", 비밀번호는 X
 		k := i
 		for k < len(t) && k-i < 12 && (isLower(t[k]) || t[k] >= 0x80) {
 			k++
 		}
 		switch w := t[i:k]; w {
 		case "is", "was", "ist", "est", "es", "é", "wäre", "lautet", "to", "는", "은", "이", "가", "를", "을", "です", "は", "是", "为":
-		default:
-			if k == i || w[0] < 0x80 {
-				// glued: PASSWORD$j5KvPo^Y
-				if i == end && i < len(t) && start > 0 && strings.IndexByte("|=;", t[start-1]) >= 0 {
-					k = i
-					break
+			// words: "password is X", 비밀번호는 X
+			i = k
+			for i < len(t) && strings.IndexByte(" :\"'`", t[i]) >= 0 && i-k < 4 {
+				if t[i] != ' ' && t[i] != ':' {
+					quote = t[i]
 				}
+				i++
+			}
+		default:
+			switch {
+			case i == end && start > 0 && strings.IndexByte("|=;", t[start-1]) >= 0 && i < len(t) && t[i] < 0x80 && k == i:
+				// glued: PASSWORD$j5KvPo^Y
+			case i > end && i < len(t) && t[i-1] <= ' ':
+				return strongPassword(s, r, start, i)
+			default:
 				return 0, 0, None
 			}
-			return 0, 0, None
-		}
-		i = k
-		for i < len(t) && strings.IndexByte(" :\"'`", t[i]) >= 0 && i-k < 4 {
-			if t[i] != ' ' && t[i] != ':' {
-				quote = t[i]
-			}
-			i++
 		}
 	}
 	j := i
@@ -671,8 +727,137 @@ value:
 	v := t[i:j]
 	if quote == 0 {
 		v = strings.TrimRight(v, ".)]}")
+	} else {
+		v = strings.TrimSuffix(v, `\`) // of an escaped quote
 	}
 	if !looksPassword(v, quote != 0) {
+		return 0, 0, None
+	}
+	return i, i + len(v), r.conf
+}
+
+// nameParts are words to which a short word for a password is glued in small letters.
+var nameParts = map[string]bool{
+	"db": true, "my": true, "user": true, "admin": true, "root": true, "bind": true, "mail": true, "smtp": true, "ftp": true, "sql": true,
+	"pg": true, "ldap": true, "ssh": true, "login": true, "key": true, "store": true, "auth": true, "proxy": true, "usr": true, "app": true,
+	"http": true, "mysql": true, "redis": true, "wifi": true, "imap": true, "pop": true, "sudo": true, "test": true, "web": true, "api": true,
+}
+
+// startsName says whether a short word at a place begins a name or a part of one:
+// pass, db_pass, dbPass, DBPASS, and not bypass.
+func startsName(t string, at int) bool {
+	if at == 0 || !isLetter(t[at-1]) || isUpper(t[at]) && isLower(t[at-1]) {
+		return true
+	}
+	from := at
+	for from > 0 && at-from < 8 && isLetter(t[from-1]) {
+		from--
+	}
+	return nameParts[strings.ToLower(t[from:at])]
+}
+
+// maxGap is how far a value may stand behind its name.
+const maxGap = 16
+
+// givenTo reads what stands between a name that ends at a place and its value: where
+// the value begins, the sign that gives it, and the quote that it stands in. Both are
+// 0 where there is neither.
+func givenTo(t string, i int) (value int, op, quote byte) {
+	from := i
+	for i < len(t) && i-from < maxGap {
+		c := t[i]
+		switch {
+		case c == '=' || c == ':' || c == '>' && i > 0 && (t[i-1] == '=' || t[i-1] == '-' || op == 0):
+			op = c
+		case isQuote(c):
+			if op != 0 || i > from && t[i-1] == ' ' {
+				return i + 1, op, c
+			}
+			if at, q := attribute(t, i+1); at > 0 {
+				return at, '=', q
+			}
+		case c == ',' && i > from && isQuote(t[i-1]), c == '(' && i+1 < len(t) && isQuote(t[i+1]):
+			op = c // define('DB_PASSWORD', '…'), setPassword("…")
+		case c == '\\' && i+1 < len(t) && isQuote(t[i+1]):
+		case strings.HasPrefix(t[i:], "：") || strings.HasPrefix(t[i:], "＝"):
+			op = ':'
+			i += len("：") - 1
+		case c == ' ' || c == '\t' || c == '*' || c == ')' || c == ']' || c == '!':
+		default:
+			if op == ':' {
+				if at, q := typed(t, i); at > 0 {
+					return at, '=', q
+				}
+			}
+			return i, op, quote
+		}
+		i++
+	}
+	return i, op, quote
+}
+
+// attribute is where the value of the attribute begins that gives one to the name in
+// the attribute before: name="Password" value="…".
+func attribute(t string, i int) (int, byte) {
+	from := i
+	for i < len(t) && i-from < 4 && (t[i] == ' ' || t[i] == '\t') {
+		i++
+	}
+	if i == from {
+		return 0, 0
+	}
+	for _, w := range [...]string{"value", "default", "content"} {
+		if len(t)-i > len(w)+2 && hasPrefixFold(t[i:], w) {
+			if i += len(w); t[i] == '=' && isQuote(t[i+1]) {
+				return i + 2, t[i+1]
+			}
+			return 0, 0
+		}
+	}
+	return 0, 0
+}
+
+// typed is where the value begins behind a name's type: password: str = "…".
+func typed(t string, i int) (int, byte) {
+	from := i
+	for i < len(t) && i-from < 16 && (isAlnum(t[i]) || t[i] == '?' || t[i] == '.') {
+		i++
+	}
+	if i == from {
+		return 0, 0
+	}
+	for i < len(t) && t[i] == ' ' && i-from < 18 {
+		i++
+	}
+	if i+2 >= len(t) || t[i] != '=' {
+		return 0, 0
+	}
+	for i++; i < len(t) && t[i] == ' ' && i-from < 22; {
+		i++
+	}
+	if i+1 >= len(t) || !isQuote(t[i]) {
+		return 0, 0
+	}
+	return i + 1, t[i]
+}
+
+// strongPassword is a value right behind a word for passwords, with nothing between
+// that says so: it must look as no word of a sentence does, or a login's name go
+// before.
+func strongPassword(s *scanner, r *Rule, start, i int) (int, int, Confidence) {
+	t := s.text
+	j := i
+	for j < len(t) && j-i < 64 && t[j] > ' ' && t[j] < 0x7f && strings.IndexByte(",;\"'<>|`(){}[]=/\\", t[j]) < 0 {
+		j++
+	}
+	if j < len(t) && t[j] > ' ' && strings.IndexByte(",;)\"'", t[j]) < 0 {
+		return 0, 0, None
+	}
+	v := strings.TrimRight(t[i:j], ".:?")
+	c := classesOf(v)
+	login := strings.Contains(t[max(0, start-64):start], "login ") // .netrc
+	enough := c.digits >= 2 && c.upper > 0 && c.lower > 0 || c.digits >= 1 && strings.ContainsAny(v, "!@#$%^&*?+~") && c.lower+c.upper >= 3
+	if !login && (len(v) < 8 || !enough || !isAlnum(v[0])) || !looksPassword(v, false) {
 		return 0, 0, None
 	}
 	return i, i + len(v), r.conf
@@ -681,10 +866,16 @@ value:
 // looksPassword says whether a value looks as people's and machines' passwords
 // do: at least two kinds of characters, no code and no placeholder.
 func looksPassword(v string, quoted bool) bool {
-	if len(v) < 6 || len(v) > 100 || isPlaceholder(v) || isReference(v) {
+	if len(v) < 6 || len(v) > 100 || isPlaceholder(v) || isStockPassword(v) {
 		return false
 	}
 	c := classesOf(v)
+	// names of files and hosts have few signs
+	if strings.IndexByte(v, ':') >= 0 || !strings.ContainsAny(v, "!@#$%^&*?+~") {
+		if isReference(v) {
+			return false
+		}
+	}
 	kinds := 0
 	for _, n := range []int{c.digits, c.lower, c.upper, c.other} {
 		if n > 0 {
@@ -749,7 +940,7 @@ func urlPassword(t string, at int) (int, int, bool) {
 	if j := strings.IndexByte(pass, '/'); j >= 0 && allDigits(pass[:j]) {
 		return 0, 0, false // a port and a path
 	}
-	if isPlaceholder(pass) || isPlaceholder(user) && user != "" {
+	if isPlaceholder(pass) || strings.ContainsAny(user, "{}$<>*") {
 		return 0, 0, false
 	}
 	if isStockPassword(pass) {

@@ -45,6 +45,22 @@ func TestSecretsWithoutAKnownFormat(t *testing.T) {
 		"name and password in base64":            {`Authorization: Basic c3ZjOktmODJtelFw`, true},
 		"no name and password in base64":         {`Authorization: Basic c29tZXRoaW5nIGVsc2U=`, false},
 		"documentation's name and password":      {`Authorization: Basic dXNlcm5hbWU6cGFzc3dvcmQ=`, false},
+		"behind the escape of a line's end":      {`{"out":"ok\nAKIAUJZDEGXDNCF32EPF\n"}`, true},
+		"behind an escaped quote":                {`x=\u0022AKIAUJZDEGXDNCF32EPF`, true},
+		"behind a percent escape":                {`k%3DAKIAUJZDEGXDNCF32EPF`, true},
+		"behind a terminal's colour":             {"\x1b[1;31mAKIAUJZDEGXDNCF32EPF", true},
+		"in a longer word":                       {`mAKIAUJZDEGXDNCF32EPF`, false},
+		"a framework's key with signs":           {`SECRET_KEY = 'q#q^l8*fec9=y6_el+4n8!+uu4om5!1!y+*9mz-gn%&&t&'`, true},
+		"code in quotes":                         {`key = 'function(a, b) { return a[0] + b[12]; } // 3 of 7'`, false},
+		"a record's key":                         {`key: 550e8400-e29b-41d4-a716-446655440000`, false},
+		"a public key":                           {`public_key = "04a34b99f22c790c4e36b2b3c2c35a36db06226e41c692fc"`, false},
+		"small letters in no word's order":       {`"secret":"mbxwhpqsxwkvujzc"`, true},
+		"small letters of words":                 {`"secret":"databasecredentials"`, false},
+		"a password's name with its type":        {`password: str = "x7Kp2mQv"`, true},
+		"an escaped password":                    {`{"body":"{\"password\": \"x7Kp2mQv\"}"}`, true},
+		"a password in an attribute":             {`<property name="db.password" value="x7Kp2mQv"/>`, true},
+		"an attribute that names a password":     {`<input name="password" type="password2"/>`, false},
+		"a password of a documented host":        {`postgres://bob:tangerine88Fox@db.example.com/app`, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := secretRules(e, tc.text)

@@ -392,7 +392,8 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 		}
 	}
 	if best == 0 {
-		return 0, 0, None
+		// of no form that is known, right behind a word that says what it is
+		return announcedPhone(s, r, start, from, d[:], sizes[:], ends[:])
 	}
 	if conf == None && from == start && isMobile(s, t, start, ends[0]) {
 		conf, b = Medium, ends[0]
@@ -407,6 +408,30 @@ func phone(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 	}
 	s.phoneDone = b
 	return from, b, conf
+}
+
+// phoneWord is how far a word for telephones may stand before a number of any form.
+const phoneWord = 20
+
+// announcedPhone is a number right behind a word for telephones, whatever its groups
+// are; ends is where they end.
+func announcedPhone(s *scanner, r *Rule, start, from int, d []byte, sizes, ends []int) (int, int, Confidence) {
+	if r.group < 0 || !s.groupsAround(start).has(r.group) {
+		return 0, 0, None
+	}
+	n, g := 0, 0
+	for g < len(sizes) && sizes[g] > 0 && n+sizes[g] <= 15 {
+		n += sizes[g]
+		g++
+	}
+	if n < 8 || allSame(string(d[:n])) || g == 3 && (sizes[0] == 4 && sizes[1] <= 2 && sizes[2] <= 2 || sizes[2] == 4 && sizes[0] <= 2 && sizes[1] <= 2) {
+		return 0, 0, None
+	}
+	if !s.near(r.group, from, ends[g-1], phoneWord, 0) {
+		return 0, 0, None
+	}
+	s.phoneDone = ends[g-1]
+	return from, ends[g-1], r.contextConf
 }
 
 // phoneForm judges digits in groups. No confidence and true is a form that

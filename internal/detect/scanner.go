@@ -262,7 +262,21 @@ func (s *scanner) pattern(r *Rule, start, end int) (int, int, bool) {
 // cut says whether text[a:b] is a part of something longer.
 func (r *Rule) cut(text string, a, b int) bool {
 	return glued(text, a) ||
-		!r.glued && b < len(text) && isWordByte(text[b]) && isWordByte(text[b-1])
+		!r.glued && b < len(text) && isWordByte(text[b]) && isWordByte(text[b-1]) && !again(text, a, b)
+}
+
+// again says whether what begins with a prefix is followed by another of its kind,
+// without anything between: ghp_…ghp_…
+func again(text string, a, b int) bool {
+	i := a
+	for i < b && i-a < 8 && isAlnum(text[i]) {
+		i++
+	}
+	if i == b || i-a < 2 || i-a == 8 {
+		return false
+	}
+	prefix := text[a : i+1]
+	return strings.HasPrefix(text[b:], prefix) || b-len(prefix)+1 > i && text[b-len(prefix)+1:b+1] == prefix
 }
 
 // glued says whether a value that begins at a place is the end of something longer.

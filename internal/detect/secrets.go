@@ -265,7 +265,7 @@ func mixed(v string) bool {
 	if c.other > 0 && slug(v) {
 		return false
 	}
-	if strings.Count(v, "/") > 1 && pairs >= 6 && w > 0.5 {
+	if strings.Count(v, "/") > 1 && strings.IndexByte(v, '+') < 0 && v[len(v)-1] != '=' && pairs >= 6 && w > 0.5 {
 		return false
 	}
 	return c.digits >= 2 || len(v) >= 24 && w < 0.5 || c.other == 0 && c.upper >= 3 && c.lower >= 3 && w < 0.5 && choppy(v)
@@ -450,7 +450,7 @@ func provider(s *scanner, r *Rule, start, end int) (int, int, Confidence) {
 				return i, stop, r.conf
 			}
 		}
-		if op && len(v) >= 14 && len(v) < 20 && isQuote(t[i-1]) && j < len(t) && t[j] == t[i-1] && looksToken(v) {
+		if op && len(v) >= 14 && len(v) < 20 && isQuote(t[i-1]) && j < len(t) && t[j] == t[i-1] && (looksToken(v) || looksScrambled(v)) {
 			return i, stop, r.conf
 		}
 		word := strings.ToLower(strings.Trim(v, "_-:=.+/"))
@@ -574,7 +574,7 @@ func looksScrambled(v string) bool {
 	}
 	c := classesOf(v)
 	w, pairs := wordy(v)
-	return c.lower == len(v) && pairs > 12 && w <= 0.4 && entropy(v) >= 3.2 && !isPlaceholder(v)
+	return c.lower == len(v) && pairs > 12 && w <= 0.5 && entropy(v) >= 3 && !isPlaceholder(v)
 }
 
 // generated is the length of a value in quotes with signs of all kinds, as frameworks

@@ -50,8 +50,12 @@ var passwordFlags = map[string]struct {
 // skipped is how many words stand between such a flag and the password.
 var skipped = map[string]int{"rabbitmqctl": 1, "htpasswd": 2}
 
-// maxCommand is how much of a line is looked at behind a program's name.
-const maxCommand = 256
+// maxCommand is how much of a line is looked at behind a program's name, and
+// maxArguments how many words of it.
+const (
+	maxCommand   = 256
+	maxArguments = 24
+)
 
 // commandPassword is a password that a program is given on its command line. The
 // keyword is the program's name.
@@ -73,7 +77,7 @@ func commandPassword(s *scanner, r *Rule, start, end int) (int, int, Confidence)
 	}
 	take := -1 // words until the password
 	var sign byte
-	for i := end; i < len(line); {
+	for i, n := end, 0; i < len(line) && n < maxArguments; n++ {
 		from, to, next := word(line, i)
 		if from == to {
 			break

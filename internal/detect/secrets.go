@@ -897,7 +897,7 @@ func looksPassword(v string, quoted bool) bool {
 		return false // snake_case, kebab-case, dotted
 	}
 	if c.digits == 0 && c.upper == 0 {
-		return c.other > 0 && quoted || c.other > 1
+		return c.other > 0 && quoted || c.other > 1 || quoted && looksScrambled(v)
 	}
 	if c.digits == 0 && c.other == 0 {
 		return pairs > 5 && w < 0.4

@@ -2,6 +2,8 @@ package injection
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +57,7 @@ func TestAttacks(t *testing.T) {
 // was trained with them: what it does without them the training command prints.
 func TestOtherWordings(t *testing.T) {
 	found, n := 0, 0
-	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt", "testdata/attacks4.txt"} {
+	for _, p := range []string{"testdata/attacks2.txt", "testdata/attacks3.txt", "testdata/attacks4.txt", "testdata/attacks5.txt", "testdata/attacks6.txt"} {
 		for _, l := range lines(t, p) {
 			n++
 			if len(inspect(l, User).Findings) > 0 {
@@ -69,13 +71,18 @@ func TestOtherWordings(t *testing.T) {
 }
 
 func TestHarmless(t *testing.T) {
-	for path, origin := range map[string]Origin{
-		"testdata/harmless.txt": User, "testdata/harmless2.txt": User, "testdata/harmless3.txt": User, "testdata/harmless4.txt": User, "testdata/documents.txt": Tool,
-	} {
-		for _, l := range lines(t, path) {
-			in := inspect(l, origin)
-			if len(in.Findings)+len(in.Obfuscation) > 0 {
-				t.Errorf("%q: %v %v", l, in.Findings, in.Obfuscation)
+	for pattern, origins := range map[string][]Origin{"testdata/harmless*.txt": {User}, "testdata/documents*.txt": {User, Tool}} {
+		paths, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, paths)
+		for _, path := range paths {
+			for _, l := range lines(t, path) {
+				for _, origin := range origins {
+					in := inspect(l, origin)
+					if len(in.Findings)+len(in.Obfuscation) > 0 {
+						t.Errorf("%s %q: %v %v", path, l, in.Findings, in.Obfuscation)
+					}
+				}
 			}
 		}
 	}
@@ -84,7 +91,7 @@ func TestHarmless(t *testing.T) {
 // As above: the model was trained with these.
 func TestIndirect(t *testing.T) {
 	found, n := 0, 0
-	for _, l := range lines(t, "testdata/indirect.txt") {
+	for _, l := range slices.Concat(lines(t, "testdata/indirect.txt"), lines(t, "testdata/indirect2.txt")) {
 		n++
 		in := inspect(l, Tool)
 		if len(in.Findings) == 0 {

@@ -146,6 +146,10 @@ func (s *scorer) mark(m *mark, end int) {
 	}
 	w := m.weight
 	switch {
+	case s.codeName(end):
+		return
+	case m.name == "end-of-prompt" && strings.TrimLeft(s.text[end:], " \t\n#*=->]!.") == "":
+		w *= 0.3 // nothing follows that it could frame
 	case start > 0 && (s.text[start-1] == '`' || s.text[start-1] == '"' || s.text[start-1] == '\''):
 		w *= 0.3
 	case strings.Count(s.text[max(0, start-2000):start], "```")%2 == 1:
@@ -159,6 +163,12 @@ func (s *scorer) mark(m *mark, end int) {
 		}
 	}
 	s.e.add(m.kind, m.name, w, int32(start), int32(end))
+}
+
+// codeName tells that what ends at byte end goes on as a name of a program:
+// "[system_message(" is an element of a list.
+func (s *scorer) codeName(end int) bool {
+	return end+1 < len(s.text) && s.text[end] == '_' && s.text[end+1]-'a' <= 'z'-'a'
 }
 
 // image: a picture whose address has a place for what the model knows.

@@ -15,8 +15,10 @@ import (
 // Model is a logistic regression over hashed features of neighbouring sentences:
 // the words, pairs of neighbours, their classes, and ordered pairs of classes near
 // each other, and in what comes in as data the words and pairs once more, since the
-// same words weigh differently there. It stands beside the rules and adds evidence
-// to theirs. Its weights are made by the command in the folder train.
+// same words weigh differently there. A feature counts once a sentence. Names of
+// programs are features of their own, and so is how many of them a sentence has.
+// The model stands beside the rules and adds evidence to theirs. Its weights are
+// made by the command in the folder train.
 type Model struct {
 	Bias    float32
 	Scale   float32 // of the weights
@@ -25,12 +27,12 @@ type Model struct {
 
 // ModelSize is the number of weights.
 const (
-	modelBits = 15
+	modelBits = 17
 	ModelSize = 1 << modelBits
 )
 
 const (
-	modelMagic = "injmodel2"
+	modelMagic = "injmodel3"
 	// tokens and sentences that are judged together at most, and tokens at least
 	maxSpan      = 64
 	maxSentences = 4
@@ -38,13 +40,20 @@ const (
 )
 
 // Log-odds from which the model is evidence alone, and beside the rules; in what
-// comes in as data it knows orders that the rules don't.
+// comes in as data it knows orders that the rules don't. Each doubling of a text
+// beyond 1 KB asks for more, since of many sentences one looks like an attack by
+// chance.
 const (
-	modelAlone   = 1.3
-	modelBeside  = 0.5
+	modelAlone   = 1.4
+	modelBeside  = 0.6
 	quotedAttack = 100 // more than any
-	dataAlone    = 1.2
-	dataBeside   = 0.2
+	dataAlone    = 1.1
+	dataBeside   = 0.1
+	longerUser   = 0.3
+	longerData   = 0.1
+	doubtful     = -1.5 // below which the rules count for less
+	doubted      = 0.6
+	inCode       = 1 // less for what stands in code or in quotation marks
 )
 
 //go:embed weights.bin
@@ -194,13 +203,20 @@ func (s *scorer) spans(m *Model, f func(from, to int, odds float32)) {
 	})
 }
 
+// doubts tells that the model sees nothing of an attack in the window.
+func (s *scorer) doubts() bool {
+	best := float32(math.Inf(-1))
+	s.spans(s.m, func(_, _ int, odds float32) { best = max(best, odds) })
+	return best < doubtful
+}
+
 // weigh adds what the model says of the window to the evidence.
 func (s *scorer) weigh() {
 	alone, beside := float32(modelAlone), float32(modelBeside)
 	if s.origin == Tool {
 		alone, beside = dataAlone, dataBeside
 	}
-	s.sum(s.m)
+	alone, beside = alone+s.longer, beside+s.longer
 	s.spans(s.m, func(from, to int, odds float32) {
 		if odds < beside {
 			return
@@ -240,7 +256,7 @@ func (s *scorer) weighSpan(from, to int, alone bool) {
 }
 
 // discount is what the log-odds of a span are too high by, since it talks of
-// attacks or of what isn't the model's.
+// attacks or of what isn't the model's, or is code.
 func (s *scorer) discount(from, to int) (x float32) {
 	if s.near(from, to)&(cTalk|cGuard) != 0 {
 		x += 1.5
@@ -250,6 +266,9 @@ func (s *scorer) discount(from, to int) (x float32) {
 				return quotedAttack
 			}
 		}
+	}
+	if s.code(from) < 1 || s.origin == Tool && s.quoted((from+to)/2) {
+		x += inCode
 	}
 	// "your instructions for the oven" are not the model's
 	for k := from + 1; k+1 < to; k++ {
@@ -266,23 +285,63 @@ const (
 	fPair
 	fClass
 	fClasses
+	fName
+	fNames
 	inData // added to the kind of a word or pair in what comes in as data
 )
 
 const notFeature = cTail | cAnchor | cForeign
 
 func (s *scorer) features(dst []uint32, from, to int) []uint32 {
-	s.each(from, to, func(f uint32, _, _ int, _, _ class) { dst = append(dst, f) })
+	if s.turn++; s.turn == 0 {
+		clear(s.seen[:])
+		s.turn = 1
+	}
+	s.each(from, to, func(f uint32, _, _ int, _, _ class) {
+		if s.seen[f] != s.turn {
+			s.seen[f] = s.turn
+			dst = append(dst, f)
+		}
+	})
 	return dst
 }
 
+// named tells that token i is, or is part of, a name of a program as in
+// system_prompt, os.environ, print(, $HOME and /etc/hosts.
+func (s *scorer) named(i int) bool {
+	t := &s.z.toks[i]
+	if t.start > 0 {
+		switch s.text[t.start-1] {
+		case '_', '.', '$', '/', '\\':
+			return true
+		}
+	}
+	if int(t.end) >= len(s.text) {
+		return false
+	}
+	switch s.text[t.end] {
+	case '_', '(', '=', '[':
+		return true
+	case '.':
+		return int(t.end)+1 < len(s.text) && s.text[t.end+1]-'a' <= 'z'-'a'
+	}
+	return false
+}
+
 // each calls f with the features of the tokens [from, to), which are of one
-// sentence, and what each is made of: one or two tokens, or one or two classes.
+// sentence, and what each is made of: one or two tokens, one or two classes, or
+// nothing of these.
 func (s *scorer) each(from, to int, f func(feature uint32, i, j int, a, b class)) {
 	t := s.z.toks
 	data := s.origin == Tool
+	names := 0
 	for i := from; i < to; i++ {
 		word := uint64(t[i].hash)
+		if s.named(i) {
+			names++
+			f(mix(fName, word), i, -1, 0, 0)
+			continue
+		}
 		f(mix(fWord, word), i, -1, 0, 0)
 		if data {
 			f(mix(fWord+inData, word), i, -1, 0, 0)
@@ -305,7 +364,10 @@ func (s *scorer) each(from, to int, f func(feature uint32, i, j int, a, b class)
 			}
 		}
 	}
+	f(mix(fNames, uint64(min(maxNames, names*2*maxNames/(to-from)))), -1, -1, 0, 0)
 }
+
+const maxNames = 4 // steps of the share of names, up to one half
 
 func classPair(a, b class) uint64 { return uint64(a)*31 + uint64(b)*0x9e3779b97f4a7c15 }
 
@@ -330,10 +392,9 @@ func (m *Model) Explain(text string, hits []Hit, origin Origin) (float32, []Feat
 	s := newScorer(m, text, origin)
 	defer s.free()
 	s.judge = func() {
-		s.sum(m)
 		s.spans(m, func(from, to int, odds float32) {
 			if odds > best {
-				best, found = odds, s.named(m, from, to)
+				best, found = odds, s.weighed(m, from, to)
 			}
 		})
 	}
@@ -355,8 +416,8 @@ func ExplainModel(text string, hits []Hit, origin Origin) (float32, []Feature) {
 
 func abs(x float32) float32 { return max(x, -x) }
 
-// named are the features of the tokens [from, to) that have a weight.
-func (s *scorer) named(m *Model, from, to int) (out []Feature) {
+// weighed are the features of the tokens [from, to) that have a weight.
+func (s *scorer) weighed(m *Model, from, to int) (out []Feature) {
 	n := 0
 	at := map[uint32]int{} // the place in out of a feature
 	for _, p := range s.sentences {
@@ -364,11 +425,13 @@ func (s *scorer) named(m *Model, from, to int) (out []Feature) {
 			continue
 		}
 		n += p.features
+		counted := map[uint32]bool{}
 		s.each(p.from, p.to, func(f uint32, i, j int, a, b class) {
 			w := float32(m.Weights[f])
-			if w == 0 {
+			if w == 0 || counted[f] {
 				return
 			}
+			counted[f] = true
 			if k, ok := at[f]; ok {
 				out[k].Weight += w
 				return
@@ -382,8 +445,10 @@ func (s *scorer) named(m *Model, from, to int) (out []Feature) {
 				name = strings.Clone(s.word(i))
 			case b != 0:
 				name = "<" + className(a) + "> <" + className(b) + ">"
-			default:
+			case a != 0:
 				name = "<" + className(a) + ">"
+			default:
+				name = "<names of programs>"
 			}
 			out = append(out, Feature{name, w})
 		})

@@ -24,6 +24,12 @@ type scorer struct {
 	talkAt int // token that talked is of, plus one
 	talked float32
 
+	longer float32 // what the model's log-odds must be higher by, since the text is long
+
+	// the features of a sentence count once: turn marks those that were seen
+	turn uint8
+	seen [ModelSize]uint8
+
 	noLimits int // end of the first place where limits are denied
 }
 
@@ -198,6 +204,10 @@ func (s *scorer) weighTalk(i int) float32 {
 		w = 0.4
 	case asks > 0:
 		w = 0.6
+	case quoted && s.inTable(i):
+		w = 0.5
+	case quoted && s.origin == Tool:
+		w = 0.7
 	}
 	// the sentences before and after
 	far := 0
@@ -248,6 +258,14 @@ func (s *scorer) quoted(i int) bool {
 		open++
 	}
 	return open > 0 && strings.Contains(rest, "'")
+}
+
+// inTable tells that token i stands in a row of a table in Markdown.
+func (s *scorer) inTable(i int) bool {
+	at := int(s.z.toks[i].start)
+	line := s.text[max(0, at-400):at]
+	line = line[strings.LastIndexByte(line, '\n')+1:]
+	return strings.HasPrefix(line, "|")
 }
 
 // isValue tells that a line ends in a quoted string that is a value of JSON or YAML:
@@ -968,6 +986,9 @@ func (s *scorer) persona(i int) {
 		f *= 0.4
 	}
 	addressed := near&(cYou|cYour|cAI|cRole) != 0
+	if s.origin == Tool && wide&(cYou|cYour|cRole|cI) == 0 {
+		f *= 0.5 // a document about models
+	}
 	span := func(name string, w float32) { s.e.add(kPersona, name, w*f, t[i].start, t[i].end) }
 
 	if c&cFree != 0 {
@@ -1229,6 +1250,9 @@ func (s *scorer) abuse(i int) {
 		if s.near(i, i+8)&cUser != 0 {
 			w += 0.3
 		}
+		if s.sendsUser(i) {
+			w *= 0.3
+		}
 		// what is done "silently" in a document is mostly said of a program
 		if s.origin == Tool && (s.word(i) != "silently" || s.near(i-8, i+9)&(cSend|cUser) != 0) {
 			w += 0.3
@@ -1248,10 +1272,11 @@ func (s *scorer) abuse(i int) {
 	if c&cAI != 0 {
 		// "note to the assistant:", "important for AI agents:"
 		if k := i + 1; k < len(t) && i > 0 {
-			for k < len(t)-1 && k <= i+2 && t[k].punct == 0 {
+			for k < len(t)-1 && k <= i+2 && t[k].punct == 0 && t[k].is(cAI|cSystem|cThey) {
 				k++
 			}
-			if p := s.span(max(0, i-3), i); strings.IndexByte(":)-", t[k].punct) >= 0 && t[k].punct != 0 && containsAny(" "+p+" ", " to ", " for ", " dear ", " attention ", " hey ") {
+			sameLine := strings.IndexByte(s.text[t[i].end:t[k].start], '\n') < 0
+			if p := s.span(max(0, i-3), i); sameLine && strings.IndexByte(":)-", t[k].punct) >= 0 && t[k].punct != 0 && containsAny(" "+p+" ", " to ", " for ", " dear ", " attention ", " hey ") {
 				w := float32(0.35)
 				if s.near(k, k+14)&(cModal|cSend|cExec|cCovert|cReply|cReveal|cAll) != 0 {
 					w += 0.25
@@ -1279,6 +1304,18 @@ func (s *scorer) abuse(i int) {
 	if c&cAI != 0 && s.origin == Tool && s.addressed(i, to) {
 		s.e.add(kAbuse, "speaks-to-model", 0.35*f, t[i].start, t[i].end)
 	}
+}
+
+// sendsUser tells that what is not to be told is to do something: "don't tell users
+// to restart". Nothing is kept from them.
+func (s *scorer) sendsUser(i int) bool {
+	t := s.z.toks
+	for k := i + 1; k+1 < len(t) && k <= i+6; k++ {
+		if t[k].is(cUser) {
+			return t[k+1].is(cTo) && t[k+1].punct == 0
+		}
+	}
+	return false
 }
 
 // addressed tells that token i, a name for models, is who is spoken to in what

@@ -87,10 +87,12 @@ type signal struct {
 // evidence collects signals. A name counts once a flag, with its greatest weight.
 type evidence struct {
 	of [kinds][]signal
+	// what is added counts so much: less where the model sees nothing of an attack
+	share float32
 }
 
 func (e *evidence) add(kind int, name string, weight float32, start, end int32) {
-	if weight <= 0.01 {
+	if weight *= e.share; weight <= 0.01 {
 		return
 	}
 	for i, s := range e.of[kind] {
@@ -108,6 +110,7 @@ func (e *evidence) reset() {
 	for k := range e.of {
 		e.of[k] = e.of[k][:0]
 	}
+	e.share = 1
 }
 
 func (e *evidence) sum(kind int) (sum float32) {
@@ -174,6 +177,10 @@ func newScorer(m *Model, text string, origin Origin) *scorer {
 		s.judge = s.weigh
 	}
 	s.talkAt, s.noLimits = 0, 0
+	s.longer = longerUser * float32(bits.Len(uint(len(text)>>10)))
+	if origin == Tool {
+		s.longer = longerData * float32(bits.Len(uint(len(text)>>10)))
+	}
 	s.e.reset()
 	return s
 }
@@ -254,11 +261,18 @@ func (s *scorer) look(from, to int) {
 
 	s.low, s.lowAt = appendLower(s.low[:0], s.text[a:b]), a
 	s.z.window(s.text, a, b)
-	s.window()
 	s.part()
+	if s.m != nil {
+		s.sum(s.m)
+		if s.doubts() {
+			s.e.share = doubted
+		}
+	}
+	s.window()
 	if s.origin == Tool {
 		s.data()
 	}
+	s.e.share = 1
 	if s.judge != nil {
 		s.judge()
 	}

@@ -87,12 +87,12 @@ var vocabulary = []struct {
 		overrule bypass bypasses circumvent disobey unlearn pay_no_attention do_not_follow don't_follow dont_follow do_not_obey don't_obey do_not_listen don't_listen
 		stop_following stop_obeying do_not_adhere do_not_comply don't_comply not_to_follow no_longer_follow put_aside set_aside
 		stop_being do_not_consider do_not_abide no_attention_to cast_aside leave_behind leave_aside take_no_notice turn_a_blind_eye never_mind nevermind`},
-	{cIgnore | cForeign | cAnchor, `ausser_acht außer_acht nicht_mehr_beachten no_hagas_caso no_haga_caso ne_tiens_plus_compte non_considerare non_tenere_conto 不要管 不用管 别理 ignoriere ignorier ignorieren ignoriert vergiss vergessen vergesse missachte missachten misachte nicht_beachten beachte_nicht überschreibe umgehe umgehen übergehe setze_dich
+	{cIgnore | cForeign | cAnchor, `ausser_acht außer_acht nicht_mehr_beachten ne_suis_plus ne_suivez_plus ya_no_sigas não_siga_mais non_seguire_più 不再遵守 不要再遵守 もう従わ no_hagas_caso no_haga_caso ne_tiens_plus_compte non_considerare non_tenere_conto 不要管 不用管 别理 ignoriere ignorier ignorieren ignoriert vergiss vergessen vergesse missachte missachten misachte nicht_beachten beachte_nicht überschreibe umgehe umgehen übergehe setze_dich
 		ignorez ignorer ignorons oubliez oublie oublier négligez néglige contournez contourne désobéis désobéissez outrepasse outrepassez ne_tiens_pas_compte ne_tenez_pas_compte ne_suis_pas faites_abstraction fais_abstraction
 		ignora ignorar ignore_las olvida olvide olvidar olvídate olvidate omite omita haz_caso_omiso haga_caso_omiso desobedece desobedezca pasa_por_alto no_sigas anula deja_de_seguir
 		ignorem esqueça esquece esquecer esqueca desconsidere desconsidera desconsiderar desobedeça não_siga burle contorne
 		ignorare ignorate dimentica dimenticare dimenticati dimenticate trascura tralascia disobbedisci non_seguire non_tenere_conto scorda aggira
-		игнорируй игнорируйте игнорировать проигнорируй проигнорируйте проигнорировать забудь забудьте забыть пренебреги пренебрегай не_обращай_внимания отбрось отбросьте нарушь обойди обойдите не_следуй не_слушай
+		игнорируй игнорируйте игнорировать проигнорируй проигнорируйте проигнорировать больше_не_следуй забудь забудьте забыть пренебреги пренебрегай не_обращай_внимания отбрось отбросьте нарушь обойди обойдите не_следуй не_слушай
 		忽略 无视 無視 忽视 忽視 忘记 忘記 忘掉 不要理会 不要理會 不要遵守 绕过 繞過 不理会 抛开 拋開 撇开 别管 不用管
 		無視 忘れて 忘れろ 忘れ 従わない 従わず 破って 取り消して`},
 	{cDrop, `skip skipping drop discard delete erase erasing wipe remove cancel void nullify abandon reset replace supersede supersedes replaced break breaking violate violating dismiss neglect omit clear reject stop cease
@@ -103,10 +103,11 @@ var vocabulary = []struct {
 		apague descarte elimine abandone substitua
 		cancella elimina scarta sostituisci
 		удали удалите сотри отмени отмените замени сбрось
-		删除 清除 丢弃 取消 重置 覆盖 覆蓋 削除 破棄 消去 リセット 上書き`},
+		hör_auf höre_auf hebe lève levez enlève retire retirez arrête_de arrêtez_de levanto levanta quita deja_de dejen_de retiro remova retira tira pare_de deixe_de tolgo togli rimuovi smetti_di сними снимаю убери перестань прекрати
+		删除 清除 丢弃 取消 重置 覆盖 覆蓋 削除 破棄 消去 リセット 上書き 解除 停止 去掉 撤销 やめて 取り消し`},
 	{cPrior, `at_the_top at_the_beginning at_the_start topmost previous previously prior preceding above earlier before former existing past foregoing aforementioned so_far until_now up_to_now till_now preset pre-existing beforehand already old older
 		currently_active standing`},
-	{cPrior | cForeign, `précède précèdent au-dessus ci-avant weiter_oben написано_выше сказано_выше arriba_de vorherigen vorherige vorheriger vorherig vorigen vorige bisherigen bisherige früheren frühere fruheren obigen obige vorangegangenen vorangehenden vorhergehenden zuvor vorher bisher davor oben ursprünglichen obenstehenden alten alles_bisherige
+	{cPrior | cForeign, `précède précèdent au-dessus ci-avant weiter_oben vor_dieser vor_diesem avant_ce avant_cette antes_de_este antes_de_esta antes_desta antes_deste prima_di_questo prima_di_questa より前 написано_выше сказано_выше arriba_de vorherigen vorherige vorheriger vorherig vorigen vorige bisherigen bisherige früheren frühere fruheren obigen obige vorangegangenen vorangehenden vorhergehenden zuvor vorher bisher davor oben ursprünglichen obenstehenden alten alles_bisherige
 		précédentes précédente précédents précédent antérieures antérieurs antérieure ci-dessus ci_dessus auparavant avant jusqu'ici jusqu'à_présent initiales plus_haut
 		anteriores anterior previas previos previo previa precedentes de_arriba arriba antes hasta_ahora hasta_aquí
 		prévias prévios acima até_agora até_aqui
@@ -198,15 +199,15 @@ var vocabulary = []struct {
 		ии ассистент бот модель нейросеть чат-бот языковая_модель
 		人工智能 人工智慧 助手 语言模型 模型 机器人 機器人 人工知能 アシスタント モデル ボット`},
 	{cSystem, `system systems' developer root administrator admin backend core dev god debug sudo maintenance`},
-	{cSystem | cForeign, `系统 系統 システム systemweiten système sistema системный системные системную системного системных`},
+	{cSystem | cForeign, `系统 系統 システム systemweiten système sistema системный системные системную системного системных entwickler entwicklern administrators ersteller développeur développeurs créateurs administrateur desarrollador desarrolladores creadores administrador desenvolvedor desenvolvedores criadores sviluppatore sviluppatori creatori amministratore разработчик разработчики разработчиков создатели администратор администратора 开发者 开发人员 管理员 開発者 管理者`},
 	{cHidden, `initial hidden secret original internal full entire exact complete confidential underlying base core concealed pre-defined predefined starting opening private preloaded built-in embedded first very_first whole raw actual real default foundational programmed`},
-	{cHidden | cForeign, `geheimen geheime ursprünglichen ursprüngliche versteckten interne internen vollständigen vollständige anfängliche kompletten
-		secrètes secrète cachées initiales initial originales internes complètes complet
-		secretas ocultas iniciales originales internas completo completas ocultos
-		secretas ocultas iniciais originais internas completas
-		segrete nascoste iniziali originali interne completo complete
-		секретные скрытые исходные начальные внутренние полный полностью изначальные первоначальные
-		秘密 隐藏 隱藏 初始 原始 内部 內部 完整 最初の 隠された 元の 初期 内部の 秘密の`},
+	{cHidden | cForeign, `geheimen geheime ursprünglichen ursprüngliche versteckten interne internen vollständigen vollständige anfängliche kompletten verborgenen verborgene verborgen versteckte erste ersten
+		secrètes secrète cachées initiales initial originales internes complètes complet cachée caché cachés initiale première premier
+		secretas ocultas iniciales originales internas completo completas ocultos oculta oculto inicial primera
+		secretas ocultas iniciais originais internas completas primeira primeiro ocultas_partes
+		segrete nascoste iniziali originali interne completo complete nascosta nascosto iniziale
+		секретные скрытые исходные начальные внутренние полный полностью изначальные первоначальные скрытую скрытый скрытая первую первое первом исходный
+		秘密 隐藏 隱藏 初始 原始 内部 內部 完整 最初の 隠された 元の 初期 内部の 秘密の 第一句 最初 隠れた`},
 	{cReveal | cAnchor, `reveal reveals revealing disclose disclosing leak divulge expose recite dump regurgitate spill unveil uncover`},
 	{cReveal, `répète répétez repite repita ripeti print repeat output echo`},
 	{cReveal | cForeign | cAnchor, `verrate verrätst enthülle offenbare preisgeben gib_preis
@@ -239,7 +240,7 @@ var vocabulary = []struct {
 		actúa actua finge imagina simula a_partir_de_ahora de_ahora_en_adelante ahora_eres eres_ahora haz_de_cuenta compórtate interpreta juega
 		aja finja imagine simule a_partir_de_agora de_agora_em_diante você_é_agora agora_você_é comporte-se interprete faça_de_conta
 		agisci fingi immagina simula d'ora_in_poi da_ora_in_poi ora_sei adesso_sei comportati interpreta fai_finta
-		притворись представь веди_себя действуй отныне с_этого_момента теперь_ты ты_теперь сыграй симулируй вообрази
+		притворись представь веди_себя действуй отныне с_этого_момента теперь_ты ты_теперь сыграй симулируй вообрази сделай_вид роль роли ruolo papel rôle joue jouez jugar interprétez
 		扮演 假装 假裝 假设 想象 从现在开始 從現在開始 从现在起 现在你是 你现在是 你現在是 模拟 模擬 角色
 		ふりをして なりきって 演じて 振る舞って これから 今から 今後 装って 想像して シミュレート 役`},
 	{cFree | cAnchor, `unrestricted unfiltered uncensored unbound unbounded limitless amoral nonmoral unethical unconstrained unshackled unhinged unmoderated unlimited_ai unchained no_holds_barred liberated nothing_is_forbidden everything_is_allowed everything_is_permitted anti-gpt
@@ -265,10 +266,10 @@ var vocabulary = []struct {
 	{cOff | cForeign, `gilt_nicht_mehr gelten_nicht_mehr ne_s'appliquent_plus ya_no_aplican ya_no_valen não_valem_mais non_valgono_più больше_не_действуют 不再有效 不再适用 deaktiviert deaktiviere abgeschaltet ausgeschaltet aufgehoben ungültig gelten_nicht désactivées désactivé désactive désactivez désactiver annulées desactiva desactive desactivar desactivadas desactivados anuladas desative desativar desativadas disattiva disattivare disattivate отключи отключите отключены отменены сняты 禁用 关闭 關閉 失效 作废 解除 無効 停止 オフ`},
 	{cJail | cAnchor, `jailbroken do_anything_now dan_mode jailbreak jailbreaked god_mode evil_mode sudo_mode unrestricted_mode ^DAN dan's can_do_anything_now opposite_mode chaosgpt evilbot aim_mode stan_mode dude_mode override_mode override_code
 		jailbreak_mode no_rules_mode freedom_mode system_override instruction_override admin_override safety_override emergency_override entwicklermodus mode_développeur modo_desarrollador modo_desenvolvedor modalità_sviluppatore режим_разработчика 开发者模式 開發者模式 越狱 越獄 開発者モード 脱獄 ジェイルブレイク`},
-	{cRefuse, `refuse refuses refusing refusal decline declines declining deny disclaimer disclaimers warning warnings apologize apologise apologies say_no saying_no sorry_but caution cautions lecture moralizing reject rejects i_can't i_cannot i'm_sorry verweigern ablehnen weigerst refuser refuses rechazar negarte niegues recusar rifiutare отказывай отказываться отказывайся 拒绝 拒絕 警告 拒否 断`},
+	{cRefuse, `refuse refuses refusing refusal decline declines declining deny disclaimer disclaimers warning warnings apologize apologise apologies say_no saying_no sorry_but caution cautions lecture moralizing reject rejects i_can't i_cannot i'm_sorry verweigern ablehnen weigerst refuser refuses rechazar negarte niegues recusar rifiutare отказывай отказываться отказывайся 拒绝 拒絕 警告 拒否 断 ablehnung weigerung warnungen warnhinweise refus avertissement avertissements advertencia advertencias niega recuse recusa avisos rifiuto avvertenza avvertenze предупреждений предупреждения отказа`},
 	{cHarm | cAnchor, `legal_or_not legally_or_not illegal unethical immoral unlawful nefarious illicit amorality immorality legal_or_illegal taboo illegal_activities illegalities illegal_or immorally
 		illegale illegalen illegales illégal illégales ilegal ilegales ilegais illegali незаконные незаконным 非法 违法 違法 不道德 違法な 不道徳`},
-	{cHarm, `harmful explicit nsfw dangerous offensive profanity swear curse vulgar evil rogue sinister inappropriate obscene violent controversial hateful criminal`},
+	{cHarm, `verboten verbotene verbotenes böse böser bösen interdit interdite interdits méchante méchant prohibido prohibida malvada malvado proibido proibida maligna vietato vietata malvagia malvagio запрещено запрещённое запретили злой злая 禁止 邪恶 邪悪 harmful explicit nsfw dangerous offensive profanity swear curse vulgar evil rogue sinister inappropriate obscene violent controversial hateful criminal`},
 	{cTalk, `incident incidents test_case test_cases unit_test unit_tests attack attacks attacker attackers injection injections adversarial exploit exploits vulnerability vulnerabilities owasp phrase phrases e.g for_example for_instance such_as example_of examples_of known_as researchers article paper technique techniques malicious dataset classifier blog threat threats hackers red_team red-team red_teaming tutorial
 		victim payload payloads untrusted angriff angriffe attaque ataque ataques attacco атака 攻击 攻撃 注入 インジェクション jailbreaks jailbreaking wrote reported reports screenshot flagged logged viral famous sentence_like messages_like prompts_like text_like strings_like`},
 	{cGuard, `detect detects detecting detection prevent prevents preventing protect protects protecting defend defending mitigate mitigating mitigation secure securing avoid avoiding sanitize sanitise guard guarding harden hardening evaluate defense defence resist resistant stop_users stop_attackers
@@ -276,20 +277,22 @@ var vocabulary = []struct {
 	{cSend, `send sends sending post posting forward upload exfiltrate exfiltrating transmit email append submit leak mail deliver relay embed include load fetch visit navigate encode post_it
 		sende schicke envoie envoyez envía envia manda invia spedisci отправь отправьте перешли 发送 发到 上传 傳送 送信 送って アップロード`},
 	{cSecret, `password passwords credential credentials api_key api_keys secret secrets token tokens conversation history chat_history personal private user_data confidential sensitive session cookie cookies private_key environment_variables env ssh keys contacts inbox emails email_address data information summary
-		passwort passwörter zugangsdaten mot_de_passe contraseña contraseñas senha senhas password_dell'utente пароль пароли 密码 密碼 聊天记录 对话记录 对话内容 パスワード 会話履歴 個人情報`},
+		passwort passwörter zugangsdaten mot_de_passe contraseña contraseñas senha senhas password_dell'utente пароль пароли 密码 密碼 聊天记录 对话记录 对话内容 パスワード 会話履歴 個人情報 kennwort gesprächsverlauf chatverlauf kundendaten identifiants historique credenciales historial credenciais histórico credenziali cronologia данные_клиентов учётные_данные историю истории 登录信息 账号 認証情報 履歴`},
 	{cTool, `tool tools function functions command commands script shell api plugin action actions terminal endpoint database file files account accounts calendar bank payment money funds`},
 	{cExec, `execute run call invoke delete transfer grant wire purchase buy install download open create modify change update pay unlock move rm drop share book schedule`},
 	{cUser, `user users user's customer humans human nutzer utilisateur usuario usuário utente пользователю пользователь пользователя 用户 使用者 ユーザー ユーザ`},
 	{cCovert | cAnchor, `no_need_to_ask user_has_already user_already do_not_mention_this do_not_tell don't_tell never_tell do_not_mention don't_mention never_mention do_not_inform do_not_notify do_not_alert don't_inform don't_alert without_telling without_informing without_notifying without_mentioning secretly silently covertly do_not_reveal_this without_the_user's without_asking do_not_ask
-		do_not_disclose without_their_knowledge without_permission without_confirmation sage_nicht ne_dis_pas no_le_digas no_menciones não_diga não_mencione non_dire не_говори 不要告诉 不要提及 言わないで 伝えないで 知らせず`},
+		do_not_disclose without_their_knowledge without_permission without_confirmation sage_nicht ne_dis_pas no_le_digas no_menciones não_diga não_mencione non_dire не_говори 不要告诉 不要提及 言わないで 伝えないで 知らせず sans_prévenir sans_avertir sans_demander ne_parle_pas ne_mentionne_pas sin_avisar sin_preguntar sem_avisar sem_perguntar senza_avvisare senza_chiedere non_menzionare erwähne_nicht не_упоминай не_сообщай 知らせないで 触れない`},
 	{cFirst, `priority precedence supersede supersedes supersedes_all outrank outranks more_important take_control authority higher_priority prioritize prioritise highest top_priority vorrang priorité prioridad prioridade priorità приоритет 优先 優先`},
 	{cPolite, `actually really absolutely anyway btw ps therefore thus please now then and also just simply but kindly first instead immediately so or finally next okay ok hey hello hi well bitte s'il por favor per_favore пожалуйста 请 請 ください`},
 	{cModal, `permitted forbidden must should shall will would need have want going may can could might ought required asked told supposed instructed able safely commanded allowed let instruct`},
+	{cModal | cForeign, `sollst musst darfst dois devez debes tienes_que deves devi devono должен должна должны 必须 应该 なければ`},
 	{cAsk, `how why explain whether difference meaning define definition warum wieso erkläre pourquoi comment expliquer por_qué cómo como explica perché come spiega почему как объясни 为什么 如何 怎么 解释 なぜ どうやって 説明`},
 	{cReply, `réponds répondez responde responda rispondi antworte beantworte 回答我 отвечай ответь response responses answer answers reply replies output outputs respond answering responding elucidation antwort réponse respuesta resposta risposta ответ 回答 回复 回应 応答 返答 返事`},
 	{cMake, `write create design improve draft generate build craft make develop optimize optimise refine edit set configure customize add implement test`},
 	{cGiven, `given gave told received been_told provided instructed assigned got learned taught programmed trained given_to erhalten bekommen reçues données recibido recibidas dado dieron recebeu recebidas ricevuto ricevute получил данные полученные 收到 给你 给定 与えられた 受けた`},
 	{cFollow, `follow obey comply listen adhere respond answer do_as execute heed`},
+	{cFollow | cForeign, `befolge befolgen gehorche suivez obéis obéissez obedece obedeça obbedisci следуй следуйте подчиняйся 服从 听从 従って`},
 	{cInstead, `instead stattdessen au_lieu en_su_lugar em_vez invece вместо 而是 改为 代わりに`},
 	{cTo, `to`},
 	{cOpposite, `two_responses both_responses two_ways two_different two_answers two_paragraphs twice two_types two_separate opposite personality personalities classic dual`},
@@ -350,9 +353,11 @@ var mediumWords = map[class]string{
 var weak = [weakGroups]string{
 	// what steers
 	"rules|rule |laws|polic|filter|limits|boundaries|safety|moral|ethic|your job|your task|this task| text|words|message|conversation|" +
+		"the password|secret word|secret key|secret phrase|secret code|passwort|mot de passe|contraseña|senha|пароль|密码|パスワード|" +
 		"regeln|regel |aufgabe|règle|regla|regras|regole|правил|规则|規則|内容|任务|ルール|内容",
 	// what is done to it, or asked of it
 	"drop |skip|suspend|discard|erase|terminate|break |repeat|output|show |recite|remind me|tell me|give me a copy|what did|what does|what do|what were|what are|" +
+		"übersetz|traduis|traduce|traduza|traduci|перевед|翻译|翻訳|引用|опиши|zitier|cita |cite |" +
 		"zeig|gib |wiederhol|répèt|montre|affiche|donne|muestra|repite|dime|mostr|repita|diga|ripeti|dimmi|скажи|покаж|вывед|повтор|告诉|输出|显示|回答|見せ|教えて|表示|何ですか|什么",
 	// what went before
 	"above|previous|prior |earlier|before|so far|told|instructed|given|oben|vorher|bisher|dessus|précèd|arriba|anterior|antes|acima|sopra|prima|выше|ранее|上面|之前|以上|前の|上の|これまで",
@@ -361,7 +366,8 @@ var weak = [weakGroups]string{
 	// who is spoken to
 	"you are|you're|you will|you must|you can|you have|you get|you were|your |yourself|du bist|du hast|tu es|tu n'|vous êtes|eres|você|sei un|ты |теперь|你是|你没|你的|あなた|今から",
 	// what is not there
-	"without| no |never|nothing|no matter|ohne|kein|sans|plus aucun|sin |sem |senza|без |没有|ない|なし",
+	"jamais|nunca|niemals| mai |никогда|永远不|決して|" +
+		"without| no |never|nothing|no matter|ohne|kein|sans|plus aucun|sin |sem |senza|без |没有|ない|なし",
 }
 
 type lexicon struct {

@@ -10,7 +10,7 @@ import (
 
 // How the model learns.
 const (
-	epochs      = 12
+	epochs      = 30
 	wholeEpochs = 2      // in which an attack is the whole of its beginning
 	l2          = 0.0006 // regularisation
 	rate        = 0.3

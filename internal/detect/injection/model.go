@@ -41,17 +41,17 @@ const (
 
 // Log-odds from which the model is evidence alone, and beside the rules; in what
 // comes in as data it knows orders that the rules don't. Each doubling of a text
-// beyond 1 KB asks for more, since of many sentences one looks like an attack by
-// chance.
+// from 1 KB on asks for more, since of many sentences one looks like an attack by
+// chance. Below doubtful, what the rules find counts for a part.
 const (
-	modelAlone   = 1.4
-	modelBeside  = 0.6
+	modelAlone   = 0.6
+	modelBeside  = 0.1
 	quotedAttack = 100 // more than any
-	dataAlone    = 1.1
+	dataAlone    = 0.7
 	dataBeside   = 0.1
-	longerUser   = 0.3
-	longerData   = 0.1
-	doubtful     = -1.5 // below which the rules count for less
+	longerUser   = 1
+	longerData   = 0.4
+	doubtful     = -2.2
 	doubted      = 0.6
 	inCode       = 1 // less for what stands in code or in quotation marks
 )
@@ -207,7 +207,7 @@ func (s *scorer) spans(m *Model, f func(from, to int, odds float32)) {
 func (s *scorer) doubts() bool {
 	best := float32(math.Inf(-1))
 	s.spans(s.m, func(_, _ int, odds float32) { best = max(best, odds) })
-	return best < doubtful
+	return best < doubtful+s.longer
 }
 
 // weigh adds what the model says of the window to the evidence.

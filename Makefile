@@ -65,11 +65,12 @@ integration: build ## tests of the built programs: captures, restart, crash, ful
 bench: ## measure, and print the figures as ratios within one run
 	./bench/run
 
-# Without the labelled lines, which are no part of this repository, it says so.
+# Without the labelled lines, which are no part of this repository, it says so. ONLY names parts of the report, DOC a
+# document that gets the tables: make eval ONLY=injection,unseen,disguise,without DOC=docs/detection-measured.md
 .PHONY: eval
 eval: ## measure detection on the labelled lines in CLAUDEAUDIT_DETECTION_CORPUS, beside other tools
 	@go build -C bench -o ../_build/eval ./eval
-	@_build/eval
+	@_build/eval $(if $(ONLY),-only $(ONLY)) $(if $(DOC),-doc $(DOC))
 
 # The same lines give the same weights. Without -o the command only prints its table.
 .PHONY: weights

@@ -12,6 +12,10 @@
 // be measured that nobody has looked at. They are other people's and no part of
 // this project. Without the folder it says so and ends with exit status 0.
 //
+// With another folder in CLAUDEAUDIT_DETECTION_UNSEEN, of which injection.jsonl is
+// read, it also measures injection on sources that nothing was learnt from. With
+// -doc the tables go into a document, in the place of those that it has.
+//
 // Nothing of a line's text is printed.
 package main
 
@@ -46,6 +50,7 @@ var sections = []section{
 	{"secrets", secrets, ofSecrets},
 	{"levels", levels, nil},
 	{"injection", injections, ofInjection},
+	{"unseen", unseen, nil},
 	{"disguise", disguises, ofInjection},
 	{"without", without, ofInjection},
 	{"speed", speed, nil},
@@ -71,12 +76,18 @@ func main() {
 	only := flag.String("only", "", "parts to run, of "+strings.Join(names, ", ")+"; all if empty")
 	root := flag.String("root", ".", "root of the source tree, for training without a source")
 	misses := flag.Bool("misses", false, "name the lines that came out wrong, by id")
+	doc := flag.String("doc", "", "document whose parts are replaced by what is measured")
 	asClassifier := flag.Bool("classify", false, "read rows on standard input, write what the engine says of each")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdin, os.Stdout, *dir, *only, *root, *misses, *asClassifier); err != nil {
+	var printed strings.Builder
+	err := run(ctx, os.Stdin, io.MultiWriter(os.Stdout, &printed), *dir, *only, *root, *misses, *asClassifier)
+	if err == nil && *doc != "" {
+		err = updateDocument(*doc, printed.String())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "eval:", err)
 		os.Exit(1)
 	}

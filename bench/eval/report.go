@@ -139,11 +139,13 @@ func (e *evaluation) reach(g goal) {
 	}
 }
 
+const goalsHeading = "Figures to reach on these lines"
+
 func (e *evaluation) printGoals() {
 	if len(e.goals) == 0 {
 		return
 	}
-	e.heading("Figures to reach on these lines")
+	e.heading(goalsHeading)
 	var rows [][]string
 	for _, g := range e.goals {
 		bound, holds := "≥", g.value.value() >= g.reach

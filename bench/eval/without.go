@@ -50,6 +50,7 @@ func without(ctx context.Context, e *evaluation) error {
 	}
 	var rows [][]string
 	var sum tally
+	var lines []tally // each of one line of its source, judged without the source
 	count := func(keep func(*row) bool, verdicts map[string]bool) (c tally) {
 		for i := range e.corpus.injection {
 			if r := &e.corpus.injection[i]; plain(r) && keep(r) {
@@ -70,6 +71,13 @@ func without(ctx context.Context, e *evaluation) error {
 		if err != nil {
 			return err
 		}
+		for i := range e.corpus.injection {
+			if r := &e.corpus.injection[i]; plain(r) && keep(r) {
+				var c tally
+				c.count(r.attack(), verdicts[r.ID])
+				lines = append(lines, c)
+			}
+		}
 		with, left := count(keep, shipped), count(keep, verdicts)
 		line(project(s), with, left)
 		sum.add(left)
@@ -84,7 +92,8 @@ func without(ctx context.Context, e *evaluation) error {
 	e.table([]string{"source left out", "attacks", "recall", "recall without it", "harmless flagged", "harmless flagged without it"}, rows)
 	e.atLeast("prompt injection, each source left out: precision", sum.precision(), 0.95)
 	e.atLeast("prompt injection, each source left out: recall", sum.recall(), 0.45)
-	e.text("Each source left out: precision %s, recall %s, F1 %s.", sum.precision(), sum.recall(), sum.f1())
+	e.text("Each source left out, with what other samples of as many lines would give (95 %%): precision %s, recall %s, F1 %s.",
+		within(sum.precision(), lines, tally.precision), within(sum.recall(), lines, tally.recall), within(sum.f1(), lines, tally.f1))
 	return nil
 }
 

@@ -300,7 +300,8 @@ func (c *Checker) ledgerSide(ctx context.Context) *side {
 // indexSide lists the documents of all days.
 func (c *Checker) indexSide(ctx context.Context) *side {
 	var days []time.Time
-	var day *dayPages
+	var day *pages
+	var of time.Time
 	started := false
 	return &side{next: func() ([]listed, error) {
 		if !started {
@@ -316,17 +317,20 @@ func (c *Checker) indexSide(ctx context.Context) *side {
 				if len(days) == 0 {
 					return nil, nil
 				}
-				day = &dayPages{r: c.r, day: days[len(days)-1], size: c.page}
+				last := days[len(days)-1]
+				day = &pages{r: c.r, index: c.r.names.day(last), size: c.page}
+				of = last
 				days = days[:len(days)-1]
 			}
-			page, err := day.next(ctx)
+			hits, err := day.next(ctx)
 			if err != nil {
 				return nil, err
 			}
-			if len(page) == 0 {
+			if len(hits) == 0 {
 				day = nil
 				continue
 			}
+			page := list(of, hits)
 			for _, l := range page {
 				if !l.foreign {
 					continue
@@ -344,17 +348,19 @@ func (c *Checker) indexSide(ctx context.Context) *side {
 	}}
 }
 
-// dayPages lists the documents of a day, page by page: those with a time in the
-// order in which the server keeps them, then those without, which somebody added.
+// pages lists the documents of an index, page by page: those with a time in the
+// order in which the server keeps those of a day, then those without, which somebody
+// added.
 //
 // A page costs the server what is on it. With search_after alone it would go
 // through all that comes before the page: the bound on the time, by which the
 // documents lie sorted, takes it to the first. And to order them by event too it
-// would look up the event of more documents than the page has: that is done here.
-type dayPages struct {
-	r    *Reader
-	day  time.Time
-	size int
+// would look up the event of more documents than the page has: that is the caller's.
+type pages struct {
+	r      *Reader
+	index  string
+	size   int
+	filter any // documents are listed that match it; nil for all
 
 	last  []json.RawMessage // the time of the last document
 	over  bool              // the documents with a time are
@@ -363,16 +369,17 @@ type dayPages struct {
 
 // aside are documents that the time does not put in order.
 type aside struct {
-	query map[string]any
-	time  json.RawMessage // which they share; nil when they have none
-	sort  []any
-	last  []json.RawMessage
+	filter, mustNot []any
+	time            json.RawMessage // which they share; nil when they have none
+	sort            []any
+	last            []json.RawMessage
 }
 
-// next is the next page, none at the end.
-func (p *dayPages) next(ctx context.Context) ([]listed, error) {
+// next is the next page, none at the end. A document is sorted by its time, nil when it
+// has none.
+func (p *pages) next(ctx context.Context) ([]hit, error) {
 	for p.aside != nil || !p.over {
-		var page []listed
+		var page []hit
 		var err error
 		if p.aside != nil {
 			page, err = p.nextAside(ctx)
@@ -386,33 +393,33 @@ func (p *dayPages) next(ctx context.Context) ([]listed, error) {
 	return nil, nil
 }
 
-func (p *dayPages) nextTimed(ctx context.Context) ([]listed, error) {
+func (p *pages) nextTimed(ctx context.Context) ([]hit, error) {
 	bound := exists("index.time")
 	if p.last != nil {
 		bound = map[string]any{"range": map[string]any{"index.time": map[string]any{"lt": p.last[0]}}}
 	}
-	hits, err := p.search(ctx, map[string]any{"filter": bound}, []any{descending("index.time")}, p.last)
+	hits, err := p.search(ctx, []any{bound}, nil, []any{descending("index.time")}, p.last)
 	if err != nil {
 		return nil, err
 	}
 	if len(hits) < p.size {
 		p.over = true
-		p.aside = &aside{query: map[string]any{"must_not": exists("index.time")}, sort: []any{"_seq_no"}}
-		return p.list(hits, nil), nil
+		p.aside = &aside{mustNot: []any{exists("index.time")}, sort: []any{"_seq_no"}}
+		return hits, nil
 	}
 	// More of the last one's time may follow.
 	p.last = hits[len(hits)-1].Sort
 	p.aside = &aside{
-		query: map[string]any{"filter": map[string]any{"term": map[string]any{"index.time": p.last[0]}}}, time: p.last[0],
+		filter: []any{map[string]any{"term": map[string]any{"index.time": p.last[0]}}}, time: p.last[0],
 		sort: []any{descending("event_id"), descending("_seq_no")}, // which tells copies apart
 	}
 	n := slices.IndexFunc(hits, func(h hit) bool { return bytes.Equal(h.Sort[0], p.last[0]) })
-	return p.list(hits[:n], nil), nil
+	return hits[:n], nil
 }
 
-func (p *dayPages) nextAside(ctx context.Context) ([]listed, error) {
+func (p *pages) nextAside(ctx context.Context) ([]hit, error) {
 	a := p.aside
-	hits, err := p.search(ctx, a.query, a.sort, a.last)
+	hits, err := p.search(ctx, a.filter, a.mustNot, a.sort, a.last)
 	if err != nil {
 		return nil, err
 	}
@@ -421,31 +428,36 @@ func (p *dayPages) nextAside(ctx context.Context) ([]listed, error) {
 	} else {
 		a.last = hits[len(hits)-1].Sort
 	}
-	return p.list(hits, a), nil
+	for i := range hits {
+		hits[i].Sort = []json.RawMessage{a.time}
+	}
+	return hits, nil
 }
 
-func (p *dayPages) search(ctx context.Context, query map[string]any, sort []any, after []json.RawMessage) ([]hit, error) {
-	body := map[string]any{"size": p.size, "track_total_hits": false, "query": map[string]any{"bool": query}, "sort": sort}
+func (p *pages) search(ctx context.Context, filter, mustNot, sort []any, after []json.RawMessage) ([]hit, error) {
+	if p.filter != nil {
+		filter = append(slices.Clone(filter), p.filter)
+	}
+	body := map[string]any{
+		"size": p.size, "track_total_hits": false, "seq_no_primary_term": true,
+		"query": map[string]any{"bool": map[string]any{"filter": filter, "must_not": mustNot}}, "sort": sort,
+	}
 	if after != nil {
 		body["search_after"] = after
 	}
-	a, err := p.r.search(ctx, []string{p.r.names.day(p.day)}, body)
+	a, err := p.r.search(ctx, []string{p.index}, body)
 	if err != nil {
 		return nil, err
 	}
 	return a.Hits.Hits, nil
 }
 
-// list puts a page in order.
-func (p *dayPages) list(hits []hit, a *aside) []listed {
+// list puts a page of a day in order.
+func list(day time.Time, hits []hit) []listed {
 	out := make([]listed, len(hits))
 	for i, h := range hits {
-		at := h.Sort[0]
-		if a != nil {
-			at = a.time
-		}
-		l := listed{day: p.day, hit: h}
-		if pl, err := h.place(at); err == nil {
+		l := listed{day: day, hit: h}
+		if pl, err := h.place(h.Sort[0]); err == nil {
 			l.time, l.event = pl.position.Time.UnixNano(), pl.position.Event
 		} else {
 			l.foreign = true

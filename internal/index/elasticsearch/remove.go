@@ -2,11 +2,13 @@ package elasticsearch
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/claudeaudit/claudeaudit/internal/index"
 )
@@ -152,7 +154,7 @@ func (s *Store) dropStream(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if conflicts < len(a.Hits.Hits) {
+		if len(conflicts) < len(a.Hits.Hits) {
 			stuck = 0
 		}
 	}
@@ -204,82 +206,173 @@ func (s *Store) forget(ctx context.Context, name string, before uint64, hour tim
 		},
 		"minimum_should_match": 1,
 	}}
-	for _, where := range []string{s.names.days(), s.names.parked()} {
-		if err := s.forgetIn(ctx, j, where, query, gone); err != nil {
+	days, err := s.days(ctx, time.Time{}, time.Time{})
+	if err != nil && !errors.Is(err, index.ErrNoIndex) {
+		return err
+	}
+	var indices []string
+	for _, d := range days {
+		indices = append(indices, s.names.day(d))
+	}
+	indices = append(indices, s.names.parked())
+	if err := s.refresh(ctx, []string{s.names.days(), s.names.parked()}); err != nil {
+		return err
+	}
+	for _, name := range indices {
+		if err := s.forgetIn(ctx, j, name, query, gone); err != nil {
 			return err
 		}
 	}
-	// The time of one that can't be read is that of its taking.
-	return s.forgetIn(ctx, j, s.names.dead(), stream, gone)
+	return s.forgetDead(ctx, j, stream, gone)
 }
 
-// forgetIn goes through the documents of some indices, page by page, and removes
-// entries of them.
-func (s *Store) forgetIn(ctx context.Context, j *joins, where string, query any, gone func(place) bool) error {
-	if err := s.refresh(ctx, []string{where}); err != nil {
-		return err
+// forgetIn goes through the documents of an index, page by page and newest first as
+// they lie there, and removes entries of them.
+func (s *Store) forgetIn(ctx context.Context, j *joins, name string, query any, gone func(place) bool) error {
+	p := &pages{r: s.Reader, index: name, size: chunk, filter: query}
+	for {
+		page, err := p.next(ctx)
+		if err != nil {
+			return fmt.Errorf("looking for its documents: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		if err := s.forgetFrom(ctx, j, having(page, gone), gone); err != nil {
+			return err
+		}
 	}
-	var after []json.RawMessage
-	kept := 0 // of the dead, which have no order: a few at most
-	for stuck := 0; ; {
-		body := map[string]any{"size": chunk, "track_total_hits": false, "seq_no_primary_term": true, "query": query}
-		if where == s.names.dead() {
-			body["from"] = kept
-		} else {
-			body["sort"] = []any{
-				map[string]any{"index.time": map[string]any{"order": "asc", "missing": "_first"}},
-				map[string]any{"event_id": map[string]any{"order": "asc", "missing": "_first"}},
-			}
-			if after != nil {
-				body["search_after"] = after
+}
+
+// forgetFrom removes entries from documents and from all that are joined with them: one
+// that still had an entry would give it back to the others. What others changed meanwhile
+// is read again, wherever it lies then.
+func (s *Store) forgetFrom(ctx context.Context, j *joins, hits []hit, gone func(place) bool) error {
+	for range maxRounds {
+		if len(hits) == 0 {
+			return nil
+		}
+		all, err := s.joinedWith(ctx, hits)
+		if err != nil {
+			return err
+		}
+		if hits = having(all, gone); len(hits) > 0 {
+			if _, err := s.dropFrom(ctx, j, hits, gone); err != nil {
+				return err
 			}
 		}
-		a, err := s.search(ctx, []string{where}, body)
+	}
+	return errBusy
+}
+
+// joinedWith returns the documents of the events of documents, as they are now, and of
+// those that are joined with them.
+func (s *Store) joinedWith(ctx context.Context, hits []hit) ([]hit, error) {
+	var events, ask []uuid.UUID
+	sure := map[uuid.UUID]bool{}
+	days := map[uuid.UUID][]time.Time{}
+	add := func(name string, day time.Time) {
+		event, err := uuid.Parse(name)
+		if err != nil {
+			return // none of ours
+		}
+		if !sure[event] {
+			sure[event] = true
+			events = append(events, event)
+		}
+		if !day.IsZero() {
+			days[event] = append(days[event], day)
+		}
+	}
+	addAll := func(where string, source []byte) {
+		doc, err := readSource(source)
+		if err != nil {
+			return // spoiled; repair mends it
+		}
+		day, _ := s.names.dayNamed(where)
+		add(doc.Event, day)
+		for _, e := range doc.Index.Events {
+			add(e, time.Time{})
+		}
+		if doc.Head != "" { // of which it has the time
+			add(doc.Head, dayOf(time.Unix(0, doc.Index.Time)))
+		}
+	}
+	for _, h := range hits {
+		addAll(h.Index, h.Source)
+	}
+	var out []hit
+	for len(events) > 0 {
+		ask, events = events, nil
+		found, err := s.find(ctx, ask, days, sure)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range ask {
+			for _, cp := range found[e] {
+				out = append(out, hit{documentID: documentID{cp.index, cp.id}, Source: cp.source, SeqNo: cp.version.seqNo, Term: cp.version.term})
+				addAll(cp.index, cp.source)
+			}
+		}
+	}
+	return out, nil
+}
+
+// having are the documents that have entries to be removed.
+func having(hits []hit, gone func(place) bool) []hit {
+	var out []hit
+	for _, h := range hits {
+		src, err := readSource(h.Source)
+		has := err == nil && len(src.Index.Entries) == 0 && gone(place{Stream: src.Log, Seq: src.Seq})
+		for i := range src.Index.Entries {
+			e := &src.Index.Entries[i]
+			has = has || gone(place{Stream: e.Stream, Seq: e.Seq})
+		}
+		if has {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// forgetDead removes dead letters of a stream. They have no order, and one that can't
+// be read has the time of its taking.
+func (s *Store) forgetDead(ctx context.Context, j *joins, stream any, gone func(place) bool) error {
+	if err := s.refresh(ctx, []string{s.names.dead()}); err != nil {
+		return err
+	}
+	// The server gives no more; the rest is seen when these are mended.
+	for kept, stuck := 0, 0; kept+chunk <= maxWindow; {
+		a, err := s.search(ctx, []string{s.names.dead()}, map[string]any{
+			"size": chunk, "from": kept, "track_total_hits": false, "seq_no_primary_term": true, "query": stream,
+		})
 		if err != nil {
 			return fmt.Errorf("looking for its documents: %w", err)
 		}
 		if len(a.Hits.Hits) == 0 {
 			return nil
 		}
-		var hits []hit
-		for _, h := range a.Hits.Hits {
-			src, err := readSource(h.Source)
-			has := err == nil && len(src.Index.Entries) == 0 && gone(place{Stream: src.Log, Seq: src.Seq})
-			for i := range src.Index.Entries {
-				e := &src.Index.Entries[i]
-				has = has || gone(place{Stream: e.Stream, Seq: e.Seq})
-			}
-			if has {
-				hits = append(hits, h)
-			}
-		}
-		if len(hits) > 0 {
-			conflicts, err := s.dropFrom(ctx, j, hits, gone)
-			if err != nil {
-				return err
-			}
-			if conflicts > 0 {
-				if stuck++; stuck > maxRounds {
-					return errBusy
-				}
-				continue
-			}
-		}
-		stuck = 0
+		hits := having(a.Hits.Hits, gone)
 		kept += len(a.Hits.Hits) - len(hits)
-		after = a.Hits.Hits[len(a.Hits.Hits)-1].Sort
-		if kept+chunk > maxWindow && where == s.names.dead() {
-			return nil // the server gives no more; the rest is seen when these are mended
+		conflicts, err := s.dropFrom(ctx, j, hits, gone)
+		if err != nil {
+			return err
+		}
+		if len(conflicts) < len(hits) || len(hits) == 0 {
+			stuck = 0
+		} else if stuck++; stuck > maxRounds {
+			return errBusy
 		}
 	}
+	return nil
 }
 
 // maxWindow is how many documents the server counts off before a page.
 const maxWindow = 10_000
 
-// dropFrom removes entries from documents. It returns how many of these were
-// changed by others meanwhile.
-func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(place) bool) (conflicts int, err error) {
+// dropFrom removes entries from documents. It returns the ids of those that others
+// changed meanwhile.
+func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(place) bool) (conflicts map[string]bool, err error) {
 	c := &changes{}
 	var ids []index.CallID
 	for _, h := range hits {
@@ -309,13 +402,13 @@ func (s *Store) dropFrom(ctx context.Context, j *joins, hits []hit, gone func(pl
 		c.settle(s.names, d, []found{cp})
 	}
 	if err := j.note(ctx, ids...); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := s.carryOut(ctx, c); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := s.refresh(ctx, c.indices()); err != nil {
-		return 0, err
+		return nil, err
 	}
-	return len(c.conflicted()), j.run(ctx)
+	return c.conflicted(), j.run(ctx)
 }

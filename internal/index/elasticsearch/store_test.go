@@ -379,7 +379,8 @@ func TestCheckPages(t *testing.T) {
 }
 
 // What a page costs the server does not grow with the pages before it: it goes
-// through as many documents as it gives, in the check and in a search.
+// through as many documents as it gives, in the check, in a search, and where entries
+// are removed that the ledger does not have any more.
 func TestPagesAreLinear(t *testing.T) {
 	server := estest.Shared(t)
 	const records, size = 3000, 100
@@ -392,7 +393,7 @@ func TestPagesAreLinear(t *testing.T) {
 	require.NoError(t, err)
 
 	read := 0
-	for p := (&dayPages{r: r, day: benchStart, size: size}); ; {
+	for p := (&pages{r: r, index: r.names.day(benchStart), size: size}); ; {
 		page, err := p.next(t.Context())
 		require.NoError(t, err)
 		if len(page) == 0 {
@@ -407,6 +408,15 @@ func TestPagesAreLinear(t *testing.T) {
 	observed.visited = 0
 	require.Len(t, indextest.IDs(t, r, index.Query{Limit: size}), records)
 	require.Less(t, observed.visited, 2*records, "in a search")
+
+	again, err := Open(t.Context(), observed, Options{Prefix: prefix, Replicas: none()})
+	require.NoError(t, err)
+	observed.visited = 0
+	require.NoError(t, again.Forget(t.Context(), "bench", 1, benchStart))
+	require.Greater(t, observed.visited, records)
+	require.Less(t, observed.visited, 3*records, "in forgetting, where the server counts a document twice")
+	require.NoError(t, again.refresh(t.Context(), []string{again.names.days()}))
+	require.Len(t, indextest.IDs(t, r, index.Query{Limit: size}), records-1)
 }
 
 // An index that two collectors with ledgers of their own write is checked and

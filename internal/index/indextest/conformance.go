@@ -772,14 +772,17 @@ func testForget(t *testing.T, open func() index.Store) {
 	require.NoError(t, s.Forget(t.Context(), "no such stream", 5, hour))
 	require.NoError(t, s.Forget(t.Context(), "a", 0, hour))
 	require.Equal(t, whole, Dump(t, s))
-	for _, cut := range []uint64{5, 13} {
-		l.Remove("a", cut)
-		require.NoError(t, s.Forget(t.Context(), "a", cut, hour))
+	for _, cut := range []struct {
+		stream string
+		before uint64
+	}{{"a", 5}, {"b", 3}, {"a", 13}} {
+		l.Remove(cut.stream, cut.before)
+		require.NoError(t, s.Forget(t.Context(), cut.stream, cut.before, hour))
 		without := open()
 		Apply(t, without, l)
-		require.Equal(t, Dump(t, without), Dump(t, s), "cut at %d", cut)
-		require.NoError(t, s.Forget(t.Context(), "a", cut, hour))
-		require.Equal(t, Dump(t, without), Dump(t, s), "again at %d", cut)
+		require.Equal(t, Dump(t, without), Dump(t, s), "cut %v", cut)
+		require.NoError(t, s.Forget(t.Context(), cut.stream, cut.before, hour))
+		require.Equal(t, Dump(t, without), Dump(t, s), "again at %v", cut)
 	}
 
 	// The follower does it by itself; it goes on where the entry before is not there

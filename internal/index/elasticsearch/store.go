@@ -351,7 +351,8 @@ func (t *taking) read(ctx context.Context, b index.Batch) error {
 			w = &pending{event: p.Record.EventID}
 			byEvent[p.Record.EventID] = w
 			t.work = append(t.work, w)
-			w.sure = p.Record.Revision > 1
+			// What has no time of its own tells more of a call that has.
+			w.sure = p.Record.Revision > 1 || p.Record.Timestamp.IsZero()
 		}
 		w.entries = append(w.entries, p)
 	}

@@ -419,6 +419,26 @@ func TestPagesAreLinear(t *testing.T) {
 	require.Len(t, indextest.IDs(t, r, index.Query{Limit: size}), records-1)
 }
 
+// One stream that tells a call again, when it does not know of the first telling any
+// more, and with a time that lies on another day: the one case in which a call gets two
+// documents. The check finds it, and the repair makes one of them.
+func TestToldAgainOfAnotherDay(t *testing.T) {
+	server := estest.Shared(t)
+	s := openStore(t, server, server.Prefix(t))
+	l := indextest.NewLedger()
+	l.Forget("a")
+	l.Append("a", indextest.Record(1))
+	follow(t, l, s, 50)
+	l.Append("a", indextest.Record(1, func(r *audit.Record) { r.Timestamp = indextest.Day.AddDate(0, 0, 2) }))
+	follow(t, l, s, 50)
+	require.Equal(t, []int{1, 1}, indextest.IDs(t, s, index.Query{}))
+	require.NotEmpty(t, check(t, s.Reader, l))
+	require.NotEmpty(t, repair(t, s, l))
+	require.NoError(t, s.refresh(t.Context(), []string{s.names.days()}))
+	require.Empty(t, check(t, s.Reader, l))
+	require.Equal(t, indextest.Dump(t, reference(t, l)), indextest.Dump(t, s))
+}
+
 // An index that two collectors with ledgers of their own write is checked and
 // repaired from each, and neither takes what it does not know for wrong.
 func TestTwoLedgers(t *testing.T) {

@@ -116,6 +116,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store, check Check) {
 		{"order of arrival", testOrder},
 		{"times", testTimes},
 		{"days apart", testDaysApart},
+		{"told again", testToldAgain},
 		{"drop stream", testDropStream},
 		{"forget", testForget},
 		{"prune", testPrune},
@@ -315,6 +316,40 @@ func testDaysApart(t *testing.T, open func() index.Store) {
 			want = got
 		}
 		require.Equal(t, want, got, "%v by %d", order, size)
+	}
+}
+
+// testToldAgain has one stream that tells calls again more than a day later, when its
+// writer does not know of the first telling any more and counts its revisions from one.
+func testToldAgain(t *testing.T, open func() index.Store) {
+	batches := [][]audit.Record{
+		{Record(1, initiated), Record(2), Record(3, initiated)},
+		{Record(4, func(r *audit.Record) { r.Timestamp = Day.Add(36 * time.Hour) })},
+		{
+			// The results of a batch, with the time at which it was sent.
+			Record(1, func(r *audit.Record) { r.PolicyFlags = []string{"again"} }),
+			// The user, found on another span: nothing of the time.
+			Record(2, func(r *audit.Record) { r.Timestamp, r.UserID, r.Source.Rank = time.Time{}, "bob@example.com", 9 }),
+		},
+		{Record(3, func(r *audit.Record) { r.PolicyFlags = []string{"again"} }), Record(3, func(r *audit.Record) { r.Timestamp = time.Time{} })},
+	}
+	s, st := open(), NewStream("a")
+	st.Forget = true
+	for _, records := range batches {
+		b := index.Batch{Stream: "a"}
+		for _, r := range records {
+			b.Lines = append(b.Lines, st.Next(r))
+		}
+		_, err := s.Apply(t.Context(), b)
+		require.NoError(t, err)
+	}
+	require.Equal(t, []int{4, 3, 2, 1}, IDs(t, s, index.Query{}))
+	require.Equal(t, []int{3, 1}, IDs(t, s, index.Query{Flag: "again", Status: audit.StatusSuccess}))
+	require.Equal(t, []int{2}, IDs(t, s, index.Query{User: "bob@example.com", From: Day, To: Day.AddDate(0, 0, 1)}))
+	for n, entries := range map[int]int{1: 2, 2: 2, 3: 3, 4: 1} {
+		found, err := s.Get(t.Context(), EventID(n))
+		require.NoError(t, err)
+		require.Len(t, found.Entries, entries, "event %d", n)
 	}
 }
 

@@ -51,6 +51,17 @@ func (l *Ledger) Append(stream string, rec audit.Record) {
 	s.lines = append(s.lines, s.Next(rec))
 }
 
+// Forget makes a stream that keeps no revisions: every
+// entry is the first of its event.
+func (l *Ledger) Forget(stream string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := NewStream(stream)
+	s.Forget = true
+	l.streams[stream] = s
+	l.names = append(l.names, stream)
+}
+
 // Cut removes all but the first n entries of a stream and lets it go on with
 // other ones.
 func (l *Ledger) Cut(stream string, n int) {

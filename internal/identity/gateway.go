@@ -16,19 +16,11 @@ import (
 // that the API gave the answer.
 func (b *batch) gateway(i int, in *Item) {
 	g := in.Gateway
-	if g.CallID == uuid.Nil {
+	c := b.w.gatewayCall(&in.Interaction)
+	if c == nil {
 		return
 	}
-	k := makeKey("event", string(g.CallID[:]))
-	c := b.w.find(k)
-	if c == nil {
-		c = b.w.newCall(g.CallID)
-		b.w.bind(c, k)
-	} else {
-		b.w.touch(c)
-	}
 	b.res.EventIDs[i] = c.id
-	b.w.bindIDs(c, in.ResponseID, in.RequestID)
 	if g.Status == "" {
 		return
 	}
@@ -61,6 +53,34 @@ func (b *batch) gateway(i int, in *Item) {
 	}
 	r.Source.Digest = gatewayDigest(g)
 	c.own.add(r)
+}
+
+// gatewayCall is the call that is told of, which is known by the API's ids from now on; nil when it has no id.
+func (w *Window) gatewayCall(in *genai.Interaction) *call {
+	id := in.Gateway.CallID
+	if id == uuid.Nil {
+		return nil
+	}
+	k := makeKey("event", string(id[:]))
+	c := w.find(k)
+	if c == nil {
+		c = w.newCall(id)
+		w.bind(c, k)
+	} else {
+		w.touch(c)
+	}
+	w.bindIDs(c, in.ResponseID, in.RequestID)
+	return c
+}
+
+// Name takes tellings of the gateway's that only name the API's ids of calls: nothing is observed.
+func (w *Window) Name(told []*genai.Interaction) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begin()
+	for _, in := range told {
+		w.gatewayCall(in)
+	}
 }
 
 // gatewayDigest identifies a telling of the gateway's: it tells of a call once when it is

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -259,9 +260,13 @@ func (r logRef) open() (*ottllog.TransformContext, func()) {
 }
 
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
+	told, gateway := genai.FromGateway(ctx)
+	if gateway && !slices.ContainsFunc(told, func(it *genai.Interaction) bool { return it.Gateway.Status != "" }) {
+		p.window.Name(told)
+		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
+	}
 	req := p.begin()
 	defer p.end(req)
-	told, gateway := genai.FromGateway(ctx)
 	for _, rl := range ld.ResourceLogs().All() {
 		p.dropClaimed(ctx, rl.Resource().Attributes())
 		res := genai.ReadResource(rl.Resource().Attributes())
@@ -306,9 +311,6 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 		p.recordBeside(ctx, o, at(found, i), rec.Attributes())
 	}
 	p.count(ctx, res.Observations)
-	if gateway && len(res.Observations) == 0 {
-		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
-	}
 	return ld, nil
 }
 

@@ -283,14 +283,42 @@ func (s *Local) same(path string, body []byte) error {
 		return err
 	}
 	defer f.Close()
-	got, err := io.ReadAll(io.LimitReader(f, int64(len(body))+1))
+	same, err := holds(f, body)
+	if err == nil && !same {
+		err = ErrExists
+	}
+	return err
+}
+
+// Holds says whether an object is body. It reads it, and takes no memory for that.
+func (s *Local) Holds(ctx context.Context, key string, body []byte) (bool, error) {
+	f, _, err := s.open(ctx, key)
 	if err != nil {
-		return fmt.Errorf("read object: %w", err)
+		return false, err
 	}
-	if !bytes.Equal(got, body) {
-		return ErrExists
+	defer f.Close()
+	return holds(f, body)
+}
+
+// pieces are what files are compared by.
+var pieces = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+func holds(r io.Reader, body []byte) (bool, error) {
+	piece := pieces.Get().(*[64 << 10]byte)
+	defer pieces.Put(piece)
+	for {
+		n, err := r.Read(piece[:])
+		if n > len(body) || !bytes.Equal(piece[:n], body[:n]) {
+			return false, nil
+		}
+		body = body[n:]
+		switch {
+		case errors.Is(err, io.EOF):
+			return len(body) == 0, nil
+		case err != nil:
+			return false, fmt.Errorf("read object: %w", err)
+		}
 	}
-	return nil
 }
 
 // removeStale removes what a crash left in the folder of unfinished objects.

@@ -42,9 +42,9 @@ type cntBuilder struct {
 	bySHA map[Hash]bool
 }
 
-// newCntBuilder makes one with room for so many bytes.
-func newCntBuilder(class string, room int64) *cntBuilder {
-	return &cntBuilder{class: class, buf: append(make([]byte, 0, len(cntMagic)+int(room)), cntMagic...), bySHA: map[Hash]bool{}}
+// newCntBuilder makes one in the memory of room, as far as that is enough.
+func newCntBuilder(class string, room []byte) *cntBuilder {
+	return &cntBuilder{class: class, buf: append(room[:0], cntMagic...), bySHA: map[Hash]bool{}}
 }
 
 // add stores a content once, at the first entry that came with it.

@@ -244,7 +244,7 @@ func FuzzSegment(f *testing.F) {
 		b.add(line, leafHash(line))
 	}
 	b.refs = []contentRef{{line: 1}}
-	cb := newCntBuilder("default", 0)
+	cb := newCntBuilder("default", nil)
 	cb.add(8, []byte("content"))
 	cnt, ref := cb.finish(7, b.hour)
 	body := b.finish([]containerRef{ref})

@@ -48,6 +48,8 @@ type sealer struct {
 	// after it: what a proof of growth from there needs.
 	mark  edge
 	since []Hash
+	// room is what the last container was made in: the next is as large, as a rule.
+	room []byte
 }
 
 const (
@@ -261,9 +263,9 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 		newest[class] = maxTime(newest[class], e.time)
 		for _, c := range e.contents {
 			if containers[class] == nil {
-				room := int64(0)
+				var room []byte
 				if len(containers) == 0 { // there is only one, as a rule
-					room = max(p.size-p.lines, 0)
+					room = s.roomFor(max(p.size-p.lines, 0))
 				}
 				containers[class] = newCntBuilder(class, room)
 			}
@@ -323,6 +325,14 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 	return objects, leaves, nil
 }
 
+// roomFor is the room of the last container, which is stored, or a new one where that is too small or by far too large.
+func (s *sealer) roomFor(n int64) []byte {
+	if have := int64(cap(s.room)); have < n || have/4 > n {
+		s.room = make([]byte, 0, n)
+	}
+	return s.room
+}
+
 var errStop = errors.New("stop")
 
 func maxTime(a, b time.Time) time.Time {
@@ -363,6 +373,12 @@ func (s *sealer) store(ctx context.Context, o upload) error {
 	exists := errors.Is(err, bucket.ErrExists)
 	if err != nil && !exists {
 		return err
+	}
+	if local, ok := s.l.store.(*bucket.Local); ok {
+		// A file of many megabytes, every few seconds, need not be had in memory twice.
+		if same, err := local.Holds(ctx, o.key, o.body); err == nil && same {
+			return nil
+		}
 	}
 	got, gerr := s.l.store.Get(ctx, o.key, max(int64(len(o.body)), maxSegFile))
 	switch {

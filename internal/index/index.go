@@ -207,8 +207,12 @@ type Batch struct {
 	Lines  []Line
 }
 
-// perWorker is how many lines are worth a goroutine.
-const perWorker = 100
+const (
+	// perWorker is how many lines are worth a goroutine.
+	perWorker = 100
+	// yieldEvery is after how many lines it lets others have the processor.
+	yieldEvery = 16
+)
 
 // EachParsed parses the lines of a batch and calls fn with the place of each and
 // what it says, on all processors. Of a line that can't be parsed the entry alone is set.
@@ -219,6 +223,9 @@ func (b *Batch) EachParsed(fn func(i int, p Parsed, err error)) {
 	for first := 0; first < len(b.Lines); first += size {
 		wg.Go(func() {
 			for i := first; i < min(first+size, len(b.Lines)); i++ {
+				if i%yieldEvery == 0 {
+					runtime.Gosched() // what somebody waits for goes first
+				}
 				e := Entry{Stream: b.Stream, Seq: b.Lines[i].Seq, Line: b.Lines[i].Data}
 				p, err := ParseEntry(e)
 				if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type sealer struct {
 }
 
 const (
+	// yieldEvery is after how many entries sealing lets others have the processor.
+	yieldEvery  = 16
 	maxSince    = 1 << 20
 	typeSegment = "application/zstd"
 	typeCipher  = "application/octet-stream"
@@ -248,6 +251,9 @@ func (s *sealer) build(p *part) ([]upload, []Hash, error) {
 	r, err := scanPart(p.file, func(e *walEntry) error {
 		if e.seq >= p.end { // left by a write that failed later
 			return errStop
+		}
+		if e.seq%yieldEvery == 0 {
+			runtime.Gosched() // calls that wait go first
 		}
 		linePrev, seq, _, err := splitLine(e.line, l.prefix)
 		if err != nil || linePrev != prev || seq != e.seq {

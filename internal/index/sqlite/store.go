@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -392,6 +393,7 @@ type inserter struct {
 func (in *inserter) flush(ctx context.Context, final bool) error {
 	full := in.columns * rowsPerInsert
 	for len(in.args) >= full {
+		runtime.Gosched() // the index can wait, calls in the same process can't
 		if _, err := in.many.ExecContext(ctx, in.args[:full]...); err != nil {
 			return err
 		}

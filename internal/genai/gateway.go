@@ -129,7 +129,7 @@ var ErrTelling = errors.New("a log record of the gateway's does not say what it 
 // the gateway's. The scope's name is that of the gateway.
 func ReadGateway(it *Interaction, told []*Interaction, scope pcommon.InstrumentationScope, rec plog.LogRecord) error {
 	v, ok := rec.Attributes().Get(gatewayTelling)
-	if !ok || v.Int() < 0 || v.Int() >= int64(len(told)) {
+	if !ok || v.Type() != pcommon.ValueTypeInt || v.Int() < 0 || v.Int() >= int64(len(told)) {
 		return ErrTelling
 	}
 	*it = *told[v.Int()]

@@ -39,10 +39,10 @@ const (
 	// settleTime is the least time between two passes, so that a thousand
 	// small deliveries don't make a thousand small transactions. With each entry that a
 	// pass took it is longer: the more comes, the more of it can be taken together, a call's
-	// beginning with its end.
+	// beginning with its end, and the fewer pages of an index are written more than once.
 	settleTime    = 50 * time.Millisecond
 	settleByEntry = time.Millisecond
-	maxSettleTime = 500 * time.Millisecond
+	maxSettleTime = time.Second
 	minBackoff    = 250 * time.Millisecond
 	maxBackoff    = 30 * time.Second
 	// absences is in how many passes in a row the ledger must lack the entry

@@ -106,6 +106,16 @@ func (c *call) serve() {
 	c.forward()
 }
 
+// isJSON tells whether a request of the content type is JSON. AWS's SDKs send Bedrock's InvokeModel bytes of no type, or of any, when
+// the application tells them none.
+func (o *operation) isJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	if o.surface == Bedrock && o.proto == protoMessages && (contentType == "" || media == "application/octet-stream") {
+		return true
+	}
+	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json"))
+}
+
 // readBy is until when the client has to have sent more, or there is none: a client that
 // sends nothing ends. The next request on the connection has a time of its own.
 func (c *call) readBy(t time.Time) {
@@ -122,10 +132,8 @@ func (c *call) readBody() *apiError {
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return errEncoding
 	}
-	if c.op.proto.json() {
-		if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
-			return errNoContentType
-		}
+	if c.op.proto.json() && !c.op.isJSON(r.Header.Get("Content-Type")) {
+		return errNoContentType
 	}
 	if r.ContentLength > most {
 		return errTooLarge

@@ -59,6 +59,8 @@ func TestSurfaces(t *testing.T) {
 		{"messages", "/v1/messages", first, nil, Anthropic, "anthropic", "claude-sonnet-4-5", true},
 		{"foundry", "/anthropic/v1/messages", first, nil, Foundry, "anthropic", "claude-sonnet-4-5", true},
 		{"invoke", "/model/eu.anthropic.claude-x-v1%3A0/invoke", bedrock, sigv4, Bedrock, "aws.bedrock", "eu.anthropic.claude-x-v1:0", true},
+		{"invoke, of no type", "/model/eu.anthropic.claude-x-v1%3A0/invoke", bedrock, append(sigv4, "Content-Type", ""), Bedrock, "aws.bedrock", "eu.anthropic.claude-x-v1:0", true},
+		{"invoke, of any type", "/model/eu.anthropic.claude-x-v1%3A0/invoke", bedrock, append(sigv4, "Content-Type", "application/octet-stream"), Bedrock, "aws.bedrock", "eu.anthropic.claude-x-v1:0", true},
 		{"invoke, stream", "/model/eu.anthropic.claude-x-v1%3A0/invoke-with-response-stream", bedrock, sigv4, Bedrock, "aws.bedrock", "eu.anthropic.claude-x-v1:0", true},
 		{"converse", "/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A1%3Aapplication-inference-profile%2Fabc/converse", converse, sigv4, Bedrock, "aws.bedrock", "arn:aws:bedrock:eu-central-1:1:application-inference-profile/abc", false},
 		{"converse, stream", "/model/anthropic.claude-x-v1:0/converse-stream", converse, sigv4, Bedrock, "aws.bedrock", "anthropic.claude-x-v1:0", false},

@@ -30,5 +30,6 @@ await tried('converse stream', async () => read('converse event', (await runtime
 await tried('converse error', () => runtime.send(new ConverseCommand({ modelId, messages: say('[[fake: error=400]]') })));
 await tried('error in a converse stream', async () => read('converse event', (await runtime.send(new ConverseStreamCommand({ modelId, messages: say('[[fake: tokens=9 midstream_error after=3]]') }))).stream));
 await tried('invoke', () => runtime.send(new InvokeModelCommand({ modelId: 'anthropic.claude-x-v1:0', contentType: 'application/json', body })));
+await tried('invoke of no content type', () => runtime.send(new InvokeModelCommand({ modelId: 'anthropic.claude-x-v1:0', body })));
 await tried('invoke stream', async () => read('invoke event', (await runtime.send(new InvokeModelWithResponseStreamCommand({ modelId: 'anthropic.claude-x-v1:0', contentType: 'application/json', body }))).body));
 runtime.destroy();

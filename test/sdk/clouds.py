@@ -1,5 +1,7 @@
 """Calls of the SDKs for Bedrock, Vertex and Foundry."""
 
+import json
+
 import anthropic
 import boto3
 from botocore.exceptions import ClientError, EventStreamError
@@ -29,6 +31,13 @@ arn = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a
 check(runtime.converse(modelId=arn, messages=hi)["output"]["message"]["content"][0]["text"], reply("hi"))
 r = runtime.converse_stream(modelId="anthropic.claude-x-v1:0", messages=hi)
 check("".join(e["contentBlockDelta"]["delta"].get("text", "") for e in r["stream"] if "contentBlockDelta" in e), reply("hi"))
+request = json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": user("hi")})
+r = runtime.invoke_model(modelId="anthropic.claude-x-v1:0", body=request)  # of no content type
+check(json.loads(r["body"].read())["content"][0]["text"], reply("hi"))
+r = runtime.invoke_model_with_response_stream(modelId="anthropic.claude-x-v1:0", body=request)
+events = [json.loads(e["chunk"]["bytes"]) for e in r["body"]]
+check("".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta"), reply("hi"))
+check(runtime.count_tokens(modelId="anthropic.claude-x-v1:0", input={"invokeModel": {"body": request}})["inputTokens"] > 0, True)
 broken = [{"role": "user", "content": [{"text": "[[fake: tokens=9 midstream_error after=3]]"}]}]
 raises(EventStreamError, lambda: list(runtime.converse_stream(modelId="m", messages=broken)["stream"]))
 guardrail = {"guardrailIdentifier": "g", "guardrailVersion": "1", "source": "INPUT", "content": [{"text": {"text": "hi"}}]}

@@ -49,21 +49,25 @@ func person(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 // secured is a server with TLS for the harness's gateway, and what a client needs for it.
 func (h *harness) secured(t *testing.T) (addr string, client *tls.Config) {
 	t.Helper()
+	server, addr, client := h.securedServer(t)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	return addr, client
+}
+
+func (h *harness) securedServer(t *testing.T) (server *http.Server, addr string, client *tls.Config) {
+	t.Helper()
 	cert, pool := person(t, "ana")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := &http.Server{Handler: h.gateway}
+	server = &http.Server{Handler: h.gateway}
 	addr = l.Addr().String()
 	l = h.gateway.Attach(server, tls.NewListener(l, &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven, NextProtos: []string{"h2", "http/1.1"},
 	}))
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) }) // until it is closed
-	t.Cleanup(func() {
-		require.NoError(t, server.Close())
-		serving.Wait()
-	})
-	return addr, &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
+	t.Cleanup(serving.Wait)
+	return server, addr, &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}}
 }
 
 // dial connects to the harness's gateway, with TLS or without.
@@ -238,6 +242,27 @@ func TestCertificateByVersion(t *testing.T) {
 		require.Equal(t, "ana", it.Who.User)
 		require.Equal(t, audit.AssuranceVerified, it.Gateway.Assurance)
 	}
+}
+
+// A server that stops lets the calls end that are under way, of an HTTP/2 connection with TLS too.
+func TestDrainOfHTTP2(t *testing.T) {
+	h := newHarness(t, nil)
+	server, addr, cfg := h.securedServer(t)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	r := h.request(t, http.MethodPost, "/v1/messages", message("[[fake: tokens=20 rate=40]]", `,"stream":true`))
+	r.URL.Scheme, r.URL.Host = "https", addr
+	resp, err := client.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, 2, resp.ProtoMajor)
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Shutdown(t.Context()) }()
+	got, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(got), "message_stop")
+	require.NoError(t, <-stopped)
+	require.Equal(t, audit.EndedComplete, h.sink.ended(t, 1)[0].Gateway.Ended)
 }
 
 // A stream of an HTTP/2 connection that no handler sees is recorded; one that a handler sees is recorded once.

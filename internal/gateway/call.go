@@ -96,7 +96,7 @@ func (c *call) serve() {
 	if err := g.initiated(c); err != nil {
 		g.set.Metrics.Refused(errNoAudit.kind)
 		errNoAudit.write(c.w, c.op.surface, c.id.String())
-		c.status = errNoAudit.status
+		c.status = errNoAudit.on(c.op.surface)
 		// The record may stand all the same, when it was another exporter that failed.
 		g.outcome(c, c.outcome(audit.StatusError, audit.EndedRefused, "audit_unavailable"))
 		return
@@ -304,7 +304,7 @@ func unparsed(key string, body []byte, err error) genai.Unparsed {
 func (c *call) refuse(e *apiError) {
 	g := c.g
 	g.set.Metrics.Refused(e.kind)
-	c.status = e.status
+	c.status = e.on(c.op.surface)
 	if len(c.body) > 0 && c.sha == "" {
 		sum := sha256.Sum256(c.body)
 		c.sha = hex.EncodeToString(sum[:])
@@ -313,7 +313,7 @@ func (c *call) refuse(e *apiError) {
 	it.Gateway.Status, it.Gateway.Ended = audit.StatusBlocked, audit.EndedRefused
 	it.End = g.set.Now()
 	it.ErrorType, it.ErrorTypeExact = e.kind, true
-	it.Gateway.HTTPStatus = number(int64(e.status))
+	it.Gateway.HTTPStatus = number(int64(c.status))
 	if c.asked != nil && severity[c.decision.Action] >= severity[Block] && !c.decision.Shadow {
 		it.Gateway.Ended, it.ErrorType = audit.EndedPolicy, "policy_"+string(c.decision.Action)
 		it.ErrorTypeExact = false

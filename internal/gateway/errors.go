@@ -50,6 +50,15 @@ var (
 	errNoContentType = &apiError{http.StatusUnsupportedMediaType, "invalid_request_error", "content-type must be application/json", 0}
 )
 
+// on is the status that a surface has for the error.
+func (e *apiError) on(surface Surface) int {
+	if surface == Bedrock {
+		status, _ := awsError(e.status)
+		return status
+	}
+	return e.status
+}
+
 // write answers a request with the error.
 func (e *apiError) write(w http.ResponseWriter, surface Surface, id string) {
 	status, body := e.answer(w.Header(), surface, id)
@@ -66,14 +75,13 @@ func (e *apiError) answer(h http.Header, surface Surface, id string) (int, []byt
 	} else {
 		h.Set("X-Should-Retry", "false")
 	}
-	status := e.status
+	status := e.on(surface)
 	var shape any = map[string]any{
 		"type": "error", "error": map[string]string{"type": e.kind, "message": e.message}, "request_id": id,
 	}
 	switch surface {
 	case Bedrock:
-		var name string
-		status, name = awsError(status)
+		_, name := awsError(e.status)
 		h.Set("X-Amzn-Errortype", name)
 		h.Set("X-Amzn-Requestid", id)
 		shape = map[string]string{"message": e.message}

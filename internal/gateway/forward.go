@@ -139,7 +139,7 @@ func (c *call) failed(cause error) {
 	}
 	c.release()
 	e.write(c.w, c.op.surface, c.id.String())
-	c.status = e.status
+	c.status = e.on(c.op.surface)
 	it := c.outcome(audit.StatusError, ended, kind)
 	c.endSpan(it)
 	c.g.set.Metrics.Closed(c.op.surface, ended)

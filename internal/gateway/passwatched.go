@@ -198,7 +198,7 @@ func (c *call) cut(cancel context.CancelCauseFunc, obs observer, look *lookedAt,
 		_ = look.refuse(c.w, e, c.id.String())
 		_ = rc.Flush()
 	} else {
-		c.status = e.status
+		c.status = e.on(c.op.surface)
 		e.write(c.w, c.op.surface, c.id.String())
 	}
 	a := obs.close(look.whole != nil)

@@ -181,6 +181,7 @@ func TestErrorsOfSurfaces(t *testing.T) {
 			require.Contains(t, body, tc.want)
 			it := h.sink.ended(t, had+1)[had]
 			require.Equal(t, tc.ended, it.Gateway.Ended)
+			require.EqualValues(t, tc.status, *it.Gateway.HTTPStatus, "what the client got")
 			if tc.recorded != "" {
 				require.Equal(t, tc.recorded, it.ErrorType)
 			}

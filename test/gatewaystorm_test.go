@@ -68,7 +68,7 @@ func stormBody(n int) (body string, leave bool) {
 		quoted(prompt) + `}]` + extra + `}`, k.leave
 }
 
-// A storm of calls of every kind, whose clients leave, whose upstream breaks and whose gateway is killed again and
+// A storm of calls of every kind, over HTTP/1.1 and HTTP/2, whose clients leave, whose upstream breaks and whose gateway is killed again and
 // again. Nothing reached upstream without a record that was there before it; every call has one record and an end.
 func TestGatewayStorm(t *testing.T) {
 	fake, err := fakeclaude.New(fakeclaude.Config{LogBodyMax: -1, Keep: 1 << 20})
@@ -108,13 +108,15 @@ func TestGatewayStorm(t *testing.T) {
 	const rounds = 4
 	for round := range rounds {
 		c.start()
-		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+		var http2 http.Protocols
+		http2.SetUnencryptedHTTP2(true)
+		clients := []*http.Client{{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}, {Transport: &http.Transport{Protocols: &http2}}}
 		until := total * int64(round+1) / rounds
 		var workers sync.WaitGroup
 		for range 32 {
 			workers.Go(func() {
 				for n := next.Add(1); n <= until; n = next.Add(1) {
-					one(client, int(n))
+					one(clients[rand.IntN(len(clients))], int(n))
 				}
 			})
 		}
@@ -142,7 +144,9 @@ func TestGatewayStorm(t *testing.T) {
 			}
 		}
 		broken.Stop()
-		client.CloseIdleConnections()
+		for _, client := range clients {
+			client.CloseIdleConnections()
+		}
 		if round < rounds-1 {
 			c.kill()
 		}
@@ -173,6 +177,7 @@ func (c *collector) requireStormRecorded(fake *fakeclaude.Server) {
 		if rec.Kind == audit.KindSystem {
 			return // the ledger of itself
 		}
+		require.NotEqual(c.t, "unread_request", rec.ErrorType, "every client sent what can be read")
 		id := rec.EventID.String()
 		if calls[id] == nil {
 			calls[id] = &told{at: rec.Timestamp}

@@ -3,9 +3,16 @@ package bucket_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -104,18 +111,65 @@ func (silent) Settings(context.Context) (bucket.Settings, error) {
 }
 
 // Who may only put can do nothing else, and a put whose answer got lost is
-// told from one that another made.
+// told from one that another made. MinIO gets the policy that the documentation has.
 func TestWriterMayOnlyWrite(t *testing.T) {
-	srv := buckettest.StartVersityGW(t)
-	srv.NewS3Bucket("evidence", true)
-	srv.CreateUser("writer", "writersecret")
-	srv.SetBucketPolicy("evidence", buckettest.WriterPolicy("evidence", "writer"))
-	c := srv.S3Config("evidence", "")
-	owner := buckettest.Open(t, c)
-	c.AccessKeyID, c.SecretAccessKey = "writer", "writersecret"
-	s := buckettest.Open(t, c)
-	ctx := t.Context()
+	for name, writer := range map[string]func(t *testing.T) (*buckettest.Server, bucket.Config){
+		"VersityGW": func(t *testing.T) (*buckettest.Server, bucket.Config) {
+			srv := buckettest.StartVersityGW(t)
+			srv.NewS3Bucket("evidence", true)
+			srv.CreateUser("writer", "writersecret")
+			srv.SetBucketPolicy("evidence", buckettest.WriterPolicy("evidence", "writer"))
+			c := srv.S3Config("evidence", "")
+			c.AccessKeyID, c.SecretAccessKey = "writer", "writersecret"
+			return srv, c
+		},
+		"MinIO": func(t *testing.T) (*buckettest.Server, bucket.Config) {
+			policy, err := os.ReadFile("../../docs/iam/s3-writer.json")
+			require.NoError(t, err)
+			srv := buckettest.StartMinIO(t)
+			srv.NewS3Bucket("evidence", true)
+			srv.AssumeRole(t, strings.NewReplacer("acme-evidence", "evidence", "acme-content", "evidence").Replace(string(policy)))
+			c := srv.S3Config("evidence", "")
+			c.AccessKeyID, c.SecretAccessKey = "", "" // the standard chain's
+			return srv, c
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv, c := writer(t)
+			all := srv.S3Config("evidence", "")
+			all.URL, c.URL = all.URL+"/claude", c.URL+"/claude"
+			requireOnlyWrites(t, buckettest.Open(t, c), buckettest.Open(t, all))
+			requireNoShortening(t, srv, c)
+		})
+	}
+}
 
+// requireNoShortening wants that the right to set a retention, which a put needs, takes none
+// off: what the writer's credentials ask for past our own code is refused.
+func requireNoShortening(t *testing.T, srv *buckettest.Server, c bucket.Config) {
+	t.Helper()
+	o := srv.S3Client().Options()
+	o.Credentials = credentials.NewStaticCredentialsProvider(c.AccessKeyID, string(c.SecretAccessKey), "")
+	if c.AccessKeyID == "" {
+		o.Credentials = credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SESSION_TOKEN"))
+	}
+	name, key := "evidence", "claude/v1/a"
+	for _, mode := range []types.ObjectLockRetentionMode{types.ObjectLockRetentionModeCompliance, types.ObjectLockRetentionModeGovernance} {
+		_, err := s3.New(o).PutObjectRetention(t.Context(), &s3.PutObjectRetentionInput{
+			Bucket: &name, Key: &key, Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: aws.Time(time.Now().Add(time.Minute))},
+		})
+		var refused smithy.APIError
+		require.ErrorAs(t, err, &refused, mode)
+	}
+	l, err := buckettest.Open(t, srv.S3Config(name, "")).Lock(t.Context(), key)
+	require.NoError(t, err)
+	require.Equal(t, "COMPLIANCE", l.Mode)
+	require.True(t, l.RetainUntil.After(time.Now().Add(30*time.Minute)), l.RetainUntil)
+}
+
+func requireOnlyWrites(t *testing.T, s, owner bucket.Store) {
+	t.Helper()
+	ctx := t.Context()
 	r, err := bucket.Probe(ctx, s)
 	require.NoError(t, err)
 	require.False(t, r.MayRead)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,17 +28,27 @@ type remote struct {
 	locks time.Duration
 }
 
-const writerSecret = "writersecret"
+const (
+	writerSecret = "writersecret"
+	// session is a writer of MinIO with the policy that the documentation has.
+	session = "session"
+)
 
 func newRemote(t *testing.T, srv *buckettest.Server, user string) *remote {
 	t.Helper()
 	r := &remote{env: newEnv(t), srv: srv, user: user, locks: time.Hour}
-	if user != "" {
+	switch user {
+	case "":
+	case session:
+		policy, err := os.ReadFile("../../docs/iam/s3-writer.json")
+		require.NoError(t, err)
+		srv.AssumeRole(t, strings.NewReplacer("acme-evidence", "records", "acme-content", "content").Replace(string(policy)))
+	default:
 		srv.CreateUser(user, writerSecret)
 	}
 	for _, b := range []string{"records", "content"} {
 		srv.NewS3Bucket(b, true)
-		if user != "" {
+		if user != "" && user != session {
 			srv.SetBucketPolicy(b, buckettest.WriterPolicy(b, user))
 		}
 	}
@@ -49,7 +60,11 @@ func (r *remote) writer(t *testing.T) *Stores {
 		c := r.srv.S3Config(name, r.via)
 		c.URL += "/claude"
 		c.Timeout = 2 * time.Second
-		if r.user != "" {
+		switch r.user {
+		case "":
+		case session:
+			c.AccessKeyID, c.SecretAccessKey = "", "" // the standard chain's
+		default:
 			c.AccessKeyID, c.SecretAccessKey = r.user, writerSecret
 		}
 		return buckettest.Open(t, c)
@@ -108,6 +123,7 @@ func TestLedgerInBuckets(t *testing.T) {
 	}{
 		"VersityGW, writer that may only put": {buckettest.StartVersityGW, "writer"},
 		"VersityGW, owner":                    {buckettest.StartVersityGW, ""},
+		"MinIO, writer that may only put":     {buckettest.StartMinIO, session},
 		"MinIO, owner":                        {buckettest.StartMinIO, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,10 +207,17 @@ func requireOnce(t *testing.T, r *remote, n int) {
 // The store fails in every way there is, is killed and comes back, and so is the
 // writer; nothing acknowledged is lost, nothing stands twice.
 func TestFailingBucketLosesNothing(t *testing.T) {
-	for _, user := range []string{"writer", ""} {
-		t.Run("as "+map[bool]string{true: "owner", false: user}[user == ""], func(t *testing.T) {
-			srv := buckettest.StartVersityGW(t)
-			r := newRemote(t, srv, user)
+	for name, tc := range map[string]struct {
+		start func(testing.TB) *buckettest.Server
+		user  string
+	}{
+		"VersityGW, writer that may only put": {buckettest.StartVersityGW, "writer"},
+		"VersityGW, owner":                    {buckettest.StartVersityGW, ""},
+		"MinIO, writer that may only put":     {buckettest.StartMinIO, session},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := tc.start(t)
+			r := newRemote(t, srv, tc.user)
 			p := buckettest.NewProxy(t, srv.URL)
 			r.via = p.URL
 			l := r.openLog(t)

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
@@ -245,6 +246,36 @@ func (s *Server) CreateUser(key, secret string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("versitygw admin create-user: %v\n%s", err, out)
 	}
+}
+
+// AssumeRole makes credentials of MinIO that a policy restricts, and puts them into the
+// environment, where the standard chain finds them.
+func (s *Server) AssumeRole(t *testing.T, policy string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	client := sts.New(sts.Options{
+		BaseEndpoint: &s.URL, Region: region, Credentials: credentials.NewStaticCredentialsProvider(RootKey, RootSecret, ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+	})
+	var out *sts.AssumeRoleOutput
+	for {
+		var err error
+		out, err = client.AssumeRole(ctx, &sts.AssumeRoleInput{
+			RoleArn: aws.String("arn:xxx:xxx:xxx:xxxx"), RoleSessionName: aws.String("writer"), Policy: &policy, DurationSeconds: aws.Int32(3600),
+		})
+		if err == nil {
+			break
+		}
+		// It is healthy before it knows its users.
+		if !strings.Contains(err.Error(), "Server not initialized") {
+			t.Fatalf("assume a role: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
+	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
 }
 
 // StartMinIO starts another real S3 server with Object Lock.

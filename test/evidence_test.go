@@ -25,19 +25,16 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
 
 // startWitness starts the built witness, and gives its address and a function
 // that ends it.
-func startWitness(t *testing.T, dir, keys string, logs ...string) (addr string, stop func()) {
+func startWitness(t *testing.T, dir, keys, log string, args ...string) (addr string, stop func()) {
 	t.Helper()
 	addr = freeAddr(t)
-	args := []string{"witness", "--dir", dir, "--keys", keys, "--listen", addr}
-	for _, l := range logs {
-		args = append(args, "--log", l)
-	}
-	cmd := exec.Command(program(t, "claudeaudit"), args...)
+	cmd := exec.Command(program(t, "claudeaudit"), append([]string{"witness", "--dir", dir, "--keys", keys, "--listen", addr, "--log", log}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
@@ -130,6 +127,52 @@ func TestWitnessedLedger(t *testing.T) {
 	require.Contains(t, got.stdout, "missing-quorum")
 	got = claudeaudit(t, "verify", filepath.Join(thief.data, "ledger"), "--public-key", filepath.Join(writer, "checkpoint.pub"), "--aggregate", filepath.Join(home, "ledger"))
 	require.Equal(t, 1, got.code, "%s", got)
+}
+
+// A witness writes its own log into a bucket of its own, locked; what it has there is
+// what the collector's ledger is held against.
+func TestWitnessInABucket(t *testing.T) {
+	srv := buckettest.StartVersityGW(t)
+	srv.NewS3Bucket("witness", true)
+	asOwner(t)
+	store := "s3://witness/aggregate?region=us-east-1&endpoint=" + srv.URL
+	home := t.TempDir()
+	keys, writer := filepath.Join(home, "keys"), filepath.Join(home, "writer")
+	mustRun(t, "keygen", "--dir", keys, "--only", "witness", "--name", "witness.example.com")
+	mustRun(t, "keygen", "--dir", writer)
+	got := claudeaudit(t, "witness", "--dir", filepath.Join(home, "no"), "--keys", keys, "--log", filepath.Join(writer, "checkpoint.pub"), "--store", store)
+	require.Equal(t, 2, got.code, "a bucket without a retention: %s", got)
+	addr, stop := startWitness(t, filepath.Join(home, "ledger"), keys, filepath.Join(writer, "checkpoint.pub"), "--store", store, "--retention", "sec17a4")
+	c := newCollector(t, "local.yaml", map[string]any{"exporters": map[string]any{"audit_ledger": map[string]any{
+		"keys":    map[string]any{"directory": writer, "generate": false},
+		"segment": map[string]any{"max_entries": 10, "max_age": "500ms"},
+		"witness": map[string]any{"servers": []any{map[string]any{"url": "http://" + addr, "public_key": filepath.Join(keys, "witness.pub")}}},
+	}}})
+	c.start()
+	for i := range 12 {
+		require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", strconv.Itoa(i))), otlpclient.HTTPProtobuf))
+	}
+	c.stop()
+	stop()
+	mustRun(t, "verify", store, "--public-key", filepath.Join(keys, "checkpoint.pub"), "--locks")
+	ledgerArgs := []string{"verify", filepath.Join(c.data, "ledger"), "--public-key", filepath.Join(writer, "checkpoint.pub"), "--aggregate", store}
+	mustRun(t, ledgerArgs...)
+
+	// Cut off behind the collector's back, with every copy that its host has.
+	cut := copyEvidence(t, c.data)
+	for _, f := range cut.checkpoints()[1:] {
+		cut.remove(f)
+	}
+	for _, f := range cut.segments()[1:] {
+		cut.remove(f)
+	}
+	for _, own := range []string{"witness", "ledger/wal"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(cut.data, own)))
+	}
+	ledgerArgs[1] = filepath.Join(cut.data, "ledger", "store")
+	got = claudeaudit(t, ledgerArgs...)
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "truncated")
 }
 
 // A person's keys are destroyed: nobody opens the content any more, the ledger
@@ -331,10 +374,48 @@ func TestErasureUnderRetention(t *testing.T) {
 	require.Contains(t, out, "Nothing was locked.")
 }
 
+// A class of retention can put an erasure off: it is noted, with the day, and nothing is
+// destroyed.
+func TestErasureThatIsDeferred(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "retention.yaml")
+	require.NoError(t, os.WriteFile(policy, []byte("default: works\nclasses:\n  works: {period: 18m, source: works agreement, erase: defer}\n"), 0o600))
+	c := newCollector(t, "local.yaml", map[string]any{"exporters": map[string]any{"audit_ledger": map[string]any{"retention": map[string]any{"file": policy}}}})
+	c.start()
+	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", "a plan")), otlpclient.HTTPJSON))
+	carol := c.awaitRecords(1)[0]
+	c.stop()
+	until := carol["retention"].(map[string]any)["until"].(string)
+	certificate := filepath.Join(t.TempDir(), "certificate")
+	got := claudeaudit(t, "subject", "erase", "carol", "--data", c.data, "--retention", policy, "--basis", "request", "--requester", "a", "--approver", "b", "--approver", "c",
+		"--certificate", certificate)
+	require.Equal(t, 1, got.code, "%s", got)
+	require.Contains(t, got.stdout, "DEFERRED until "+until)
+	require.NoFileExists(t, certificate)
+	require.Contains(t, mustRun(t, "show", carol.text("event_id"), "--data", c.data, "--content", "--identity", filepath.Join(c.data, "keys", "content.identity")), "a plan")
+	require.Len(t, c.search("--user", "carol"), 1)
+	noted := 0
+	eachLineOf(t, filepath.Join(c.data, adminLedger), func(line []byte) {
+		var r struct {
+			Operation, Status string
+			Details           map[string]string
+		}
+		require.NoError(t, json.Unmarshal(line, &r))
+		if r.Operation == "subject.erase" {
+			noted++
+			require.Equal(t, []string{"blocked", until, "request"}, []string{r.Status, r.Details["deferred_until"], r.Details["basis"]})
+		}
+	})
+	require.Equal(t, 1, noted)
+}
+
 // Who has the ledger, its content, the key store and the collector's own keys, and
-// not the reader's key, opens nothing.
+// neither the reader's key nor the offline one for recovery, opens nothing.
 func TestVaultOperatorAlone(t *testing.T) {
-	c := newCollector(t, "local.yaml", smallSegments)
+	recovery := t.TempDir()
+	mustRun(t, "keygen", "--dir", recovery, "--only", "recovery")
+	c := newCollector(t, "local.yaml", map[string]any{"exporters": map[string]any{"audit_ledger": map[string]any{
+		"keys": map[string]any{"recovery": filepath.Join(recovery, "recovery.pub")},
+	}}})
 	c.start()
 	secret := "the password of carol is hunter2"
 	require.NoError(t, c.client().Send(t.Context(), traces(newCall("carol", secret)), otlpclient.HTTPJSON))
@@ -346,7 +427,10 @@ func TestVaultOperatorAlone(t *testing.T) {
 	show := func(identity string) result {
 		return claudeaudit(t, "show", carol.text("event_id"), "--data", c.data, "--content", "--identity", identity)
 	}
-	require.Contains(t, show(identity).stdout, secret)
+	offline := filepath.Join(recovery, "recovery.identity")
+	for _, holder := range []string{identity, offline} {
+		require.Contains(t, show(holder).stdout, secret)
+	}
 
 	stranger := t.TempDir()
 	mustRun(t, "keygen", "--dir", stranger, "--only", "content")
@@ -362,6 +446,14 @@ func TestVaultOperatorAlone(t *testing.T) {
 		require.NotContains(t, got.stdout+got.stderr, "hunter2", try)
 	}
 	c.requireNowhere(map[string]string{secret: "the prompt"})
+
+	// After an erasure neither of the two who could opens it any more.
+	mustRun(t, "subject", "erase", "carol", "--data", c.data, "--basis", "request", "--requester", "a", "--approver", "b", "--approver", "c", "--certificate", filepath.Join(t.TempDir(), "x"))
+	for _, holder := range []string{identity, offline} {
+		got := show(holder)
+		require.Equal(t, 2, got.code, "%s", got)
+		require.Contains(t, got.stderr, "nobody opens it")
+	}
 }
 
 // Calls that went around the recorder are in the provider's usage report, and verify

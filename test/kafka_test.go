@@ -28,7 +28,7 @@ import (
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
 
-// broker is a Kafka broker of one node, its own controller.
+// broker is a Kafka broker.
 type broker struct {
 	t    *testing.T
 	addr string
@@ -74,15 +74,36 @@ func kafkaLibraries(t *testing.T) string {
 	return dir
 }
 
-// newBroker starts a broker whose topics have some partitions. It takes some
-// seconds to be ready: see await.
+// newBroker starts a broker that is its own controller, and whose topics have some
+// partitions. It takes some seconds to be ready: see await.
 func newBroker(t *testing.T, partitions int) *broker {
 	t.Helper()
-	b := &broker{t: t, addr: freeAddr(t), dir: t.TempDir(), libs: kafkaLibraries(t)}
+	return newBrokers(t, 1, partitions)[0]
+}
+
+// newBrokers starts brokers, of which the first is the controller too. A topic has a
+// replica on each, and takes nothing that not all have.
+func newBrokers(t *testing.T, n, partitions int) []*broker {
+	t.Helper()
+	brokers := make([]*broker, n)
 	controller := freeAddr(t)
-	properties := fmt.Sprintf(`process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s
+	for i := range brokers {
+		brokers[i] = &broker{t: t, addr: freeAddr(t), dir: t.TempDir(), libs: kafkaLibraries(t)}
+		brokers[i].create(i+1, n, partitions, controller)
+	}
+	return brokers
+}
+
+func (b *broker) create(node, nodes, partitions int, controller string) {
+	t := b.t
+	t.Helper()
+	roles, listeners := "broker", ""
+	if node == 1 {
+		roles, listeners = "broker,controller", ",CONTROLLER://"+controller
+	}
+	properties := fmt.Sprintf(`process.roles=%[5]s
+node.id=%[7]d
+listeners=PLAINTEXT://%[1]s%[6]s
 advertised.listeners=PLAINTEXT://%[1]s
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
@@ -95,13 +116,14 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 message.max.bytes=16777216
-`, b.addr, controller, filepath.Join(b.dir, "data"), partitions)
+default.replication.factor=%[8]d
+min.insync.replicas=%[8]d
+`, b.addr, controller, filepath.Join(b.dir, "data"), partitions, roles, listeners, node, nodes)
 	require.NoError(t, os.WriteFile(b.config(), []byte(properties), 0o600))
 	out, err := b.java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", b.config()).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	b.launch()
 	t.Cleanup(b.kill)
-	return b
 }
 
 func (b *broker) config() string { return filepath.Join(b.dir, "server.properties") }
@@ -144,6 +166,67 @@ func (b *broker) kill() {
 	}
 	_ = b.cmd.Wait() // it was killed
 	b.cmd = nil
+}
+
+// set changes a setting of a topic.
+func (b *broker) set(topic, setting string) {
+	b.t.Helper()
+	out, err := b.java("kafka.admin.ConfigCommand", "--bootstrap-server", b.addr, "--entity-type", "topics", "--entity-name", topic,
+		"--alter", "--add-config", setting).CombinedOutput()
+	require.NoError(b.t, err, "%s", out)
+}
+
+// An agent acknowledges what as many replicas have as the topic asks for. While one lacks
+// it, the agent gives no answer, and the application's own deadline ends the request, to be
+// sent again. What is larger than the topic takes is refused.
+func TestAgentAndTheTopicsSettings(t *testing.T) {
+	brokers := newBrokers(t, 2, 1)
+	agent := newCollector(t, "agent.yaml", map[string]any{
+		"exporters": map[string]any{"kafka": map[string]any{"producer": map[string]any{"allow_auto_topic_creation": true}}},
+	})
+	agent.env = append(agent.env, "KAFKA_BROKER="+brokers[0].addr)
+	for _, b := range brokers {
+		b.await()
+	}
+	agent.start()
+	send := func(prompt string, deadline time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		defer cancel()
+		return agent.client().Send(ctx, traces(newCall("u", prompt)), otlpclient.GRPC)
+	}
+	delivered := func(prompt string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return send(prompt, 10*time.Second) == nil }, startTimeout, 100*time.Millisecond)
+	}
+	delivered("makes the topic, once both brokers are there")
+
+	brokers[1].kill()
+	err := send("one broker alone has it", 3*time.Second)
+	t.Logf("without the second replica: %v", err)
+	require.Error(t, err)
+	brokers[1].launch()
+	delivered("both have it")
+
+	const topic = "claudeaudit_spans"
+	brokers[0].set(topic, "max.message.bytes=65536")
+	noise := make([]byte, 200_000)
+	for i := range noise {
+		noise[i] = byte('a' + rand.IntN(26))
+	}
+	err = send(string(noise), 10*time.Second)
+	var refused *otlpclient.Error
+	require.ErrorAs(t, err, &refused)
+	t.Logf("too large: %v, retryable %v", err, refused.Retryable)
+	require.NotZero(t, refused.Code, "it got no answer")
+	brokers[0].set(topic, "max.message.bytes=16777216")
+	delivered(string(noise))
+
+	for _, b := range brokers {
+		b.kill()
+	}
+	err = send("no broker", 3*time.Second)
+	t.Logf("without a broker: %v", err)
+	require.Error(t, err)
 }
 
 // An agent, a broker, two central collectors, Elasticsearch and the store of the

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -226,6 +227,11 @@ func (c *call) parse() *apiError {
 		return c.parseFile()
 	}
 	if !c.op.proto.json() {
+		if body := bytes.TrimSpace(c.body); len(body) > 0 && string(body) != "{}" {
+			c.completeness = genai.ContentUnparsed
+			c.unparsed = append(c.unparsed, unparsed("request", c.body, jcs.ErrInvalid))
+			return errBody
+		}
 		return nil
 	}
 	if c.op.proto == protoBatch {

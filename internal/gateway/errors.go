@@ -47,6 +47,7 @@ var (
 	errUpstreamSlow  = &apiError{http.StatusGatewayTimeout, "timeout_error", "the API did not answer the audit gateway in time", 1}
 	errShuttingDown  = &apiError{http.StatusServiceUnavailable, "api_error", "the audit gateway is shutting down; try again", 1}
 	errUnreadable    = &apiError{http.StatusBadRequest, "invalid_request_error", "the request body is not valid JSON, or is ambiguous", 0}
+	errBody          = &apiError{http.StatusBadRequest, "invalid_request_error", "this operation takes no request body", 0}
 	errNoContentType = &apiError{http.StatusUnsupportedMediaType, "invalid_request_error", "content-type must be application/json", 0}
 )
 

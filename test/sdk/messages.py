@@ -1,5 +1,6 @@
 """Calls of Anthropic's SDK for Python."""
 
+import asyncio
 import base64
 
 import anthropic
@@ -66,5 +67,49 @@ with client.messages.stream(**kw, messages=user("[[fake: thinking unknown text='
     for _ in s:
         pass
 check(client.messages.create(**kw, messages=user("[[fake: refusal]]")).stop_reason, "refusal")
+betas = ["interleaved-thinking-2025-05-14", "another-2026-01-01"]
+budget = {"type": "enabled", "budget_tokens": 1024}
+with client.beta.messages.stream(model=kw["model"], max_tokens=4000, thinking=budget, betas=betas, messages=user("hi")) as s:
+    check([b.type for b in s.get_final_message().content], ["thinking", "text"])
+
+# what lies below the messages
+raw = client.messages.with_raw_response.create(**kw, messages=user("hi"))
+check(raw.headers["request-id"].startswith("req_"), True)
+check(raw.parse().content[0].text, reply("hi"))
+with client.messages.with_streaming_response.create(**kw, messages=user("hi"), stream=True) as r:
+    check(sum(line == "event: message_stop" for line in r.iter_lines()), 1)
+more = {"extra_headers": {"X-Mine": "1"}, "extra_query": {"q": "a b&c"}, "extra_body": {"future": {"x": 1.0}}}
+check(client.messages.create(**kw, messages=user("hi"), **more).content[0].text, reply("hi"))
+check(len(list(client.models.list(limit=1))) > 1, True)
+check(client.messages.count_tokens(model=kw["model"], system="Be brief.", tools=tools, messages=user("hi")).input_tokens > 0, True)
+pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(b"%PDF-1.4\n" + bytes(1 << 20)).decode()}}
+check(client.messages.create(**kw, messages=user([pdf, {"type": "text", "text": "what is this?"}])).content[0].text, reply("what is this?"))
+
+
+@anthropic.beta_tool
+def weather(city: str) -> str:
+    """The weather.
+
+    Args:
+        city: where
+    """
+    return "rain in " + city
+
+
+prompt = "[[fake: tool=weather input='{\"city\":\"Oslo\"}']]"
+check([m.stop_reason for m in client.beta.messages.tool_runner(**kw, tools=[weather], messages=user(prompt))], ["tool_use", "end_turn"])
+
+# a client that leaves, and many that ask the same at once
+s = client.messages.create(**kw, messages=user("[[fake: tokens=500 rate=100]]"), stream=True)
+next(iter(s))
+s.close()
+
+
+async def together(n):
+    async with anthropic.AsyncAnthropic(base_url=base, api_key="sk-ant-test") as c:
+        return await asyncio.gather(*(c.messages.create(**kw, messages=user("the same")) for _ in range(n)))
+
+
+check(len({m.id for m in asyncio.run(together(20))}), 20)
 
 done()

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
+	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
+	"github.com/claudeaudit/claudeaudit/internal/keystore"
 )
 
 // An erasure says what other ledgers still tell of the person in an index that they
@@ -94,4 +99,59 @@ func TestEraseInASharedIndex(t *testing.T) {
 		require.Equal(t, 1, got.code)
 		require.Contains(t, got.stderr, "the ledger has no record of this user; 1 records of the person are in the index by other ledgers, whose streams are other/1")
 	})
+}
+
+// Keys in a bucket of their own, which keeps versions and has no lock: after the erasure
+// no version of the person's key is left there, and another's is.
+func TestEraseOfKeysInABucket(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *buckettest.Server{"VersityGW": buckettest.StartVersityGW, "MinIO": buckettest.StartMinIO} {
+		t.Run(name, func(t *testing.T) {
+			srv := start(t)
+			srv.NewS3Bucket("keys", false)
+			bucketName := "keys"
+			_, err := srv.S3Client().PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
+				Bucket: &bucketName, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+			})
+			require.NoError(t, err)
+			f := newFixture(t)
+			config := filepath.Join(t.TempDir(), "collector.yaml")
+			require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `exporters:
+  audit_ledger:
+    directory: %s
+    keys:
+      subjects: {url: "s3://keys/claude", endpoint: %q, region: us-east-1, access_key_id: %s, secret_access_key: %s}
+  audit_sqlite: {path: %s, ledger: %s}
+`, f.path("ledger"), srv.URL, buckettest.RootKey, buckettest.RootSecret, f.path("index", "audit.db"), f.path("ledger")), 0o600))
+			t.Setenv("AWS_ACCESS_KEY_ID", buckettest.RootKey)
+			t.Setenv("AWS_SECRET_ACCESS_KEY", buckettest.RootSecret)
+			c := srv.S3Config("keys", "")
+			c.URL += "/claude"
+			keys := buckettest.Open(t, c)
+			writer := keystore.NewWriter(keys, f.seal)
+			ids := map[string]string{}
+			for i, user := range []string{"carol", "dave"} {
+				f.seal, err = writer.For(t.Context(), "user:"+user)
+				require.NoError(t, err)
+				ids[user] = f.seal.KeyID()
+				f.appendWithContent(indextest.Record(i, func(r *audit.Record) { r.UserID = user }))
+			}
+			f.closeLedger()
+			must(t, "reindex", "--config", config)
+			show := func(n int) result {
+				return runWith(t, "", "show", indextest.EventID(n).String(), "--config", config, "--content", "--identity", f.path("keys", "content.identity"))
+			}
+			for n := range 2 {
+				require.Contains(t, show(n).out, "What is the IBAN of Erika?", show(n).stderr)
+			}
+			must(t, "subject", "erase", "carol", "--config", config, "--basis", "b", "--requester", "dpo", "--approver", "x", "--approver", "y", "--certificate", filepath.Join(t.TempDir(), "c"))
+			require.Contains(t, show(0).stderr, "nobody opens it")
+			require.Contains(t, show(1).out, "What is the IBAN of Erika?")
+			require.Contains(t, must(t, "verify", "--config", config), "2 shredded: their keys were destroyed")
+			versions, err := srv.S3Client().ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &bucketName})
+			require.NoError(t, err)
+			require.Len(t, versions.Versions, 1, "the other person's key")
+			require.Contains(t, *versions.Versions[0].Key, ids["dave"])
+			require.Empty(t, versions.DeleteMarkers)
+		})
+	}
 }

@@ -3,10 +3,12 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -331,6 +333,53 @@ func TestTileEdge(t *testing.T) {
 		_, ok = newTileEdge(size, append(nodes, Hash{}))
 		require.False(t, ok, "a hash too many")
 	}
+}
+
+// The second verifier makes the same tree of a note's nodes, and goes on with it.
+func TestSecondVerifierReadsTileEdges(t *testing.T) {
+	needsSecond(t)
+	type want struct {
+		Size  uint64
+		Nodes []string
+		Root  string
+		Next  string // the root with one leaf more
+	}
+	leaf := func(i uint64) Hash { return tlog.RecordHash([]byte(strconv.FormatUint(i, 10))) }
+	var tree tileEdge
+	var all []want
+	for _, size := range []uint64{1, 6, 255, 256, 257, 800, 65_535, 65_536, 66_000} {
+		for tree.size < size {
+			tree.add(leaf(tree.size))
+		}
+		e := tree.edge()
+		w := want{Size: size, Root: hexString(e.root())}
+		for _, h := range tree.nodes() {
+			w.Nodes = append(w.Nodes, hexString(h))
+		}
+		e.add(leaf(size))
+		w.Next = hexString(e.root())
+		all = append(all, w)
+	}
+	in, err := json.Marshal(all)
+	require.NoError(t, err)
+	cmd := exec.Command("python3", "-c", `
+import json, sys
+sys.path.insert(0, "../../docs/verify")
+import verify
+for w in json.load(sys.stdin):
+    nodes = [bytes.fromhex(n) for n in w["Nodes"]]
+    assert verify.Tree.nodes(w["Size"]) == len(nodes), w["Size"]
+    tree = verify.Tree.of(w["Size"], nodes)
+    assert tree.root().hex() == w["Root"], w["Size"]
+    tree.add(verify.leaf_hash(str(w["Size"]).encode()))
+    assert tree.root().hex() == w["Next"], w["Size"]
+    print(w["Size"])
+`)
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Stdin = bytes.NewReader(in)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, len(all), strings.Count(string(out), "\n"))
 }
 
 // A stream that another one follows is removed whole: the head that the next

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v8/esutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/elasticsearch/estest"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
@@ -137,4 +139,24 @@ func (h *held) Entries(_ context.Context, _ string, from uint64, fn func(uint64,
 		}
 	}
 	return nil
+}
+
+// BenchmarkJoin measures joining calls that another ledger has told before, by the id
+// of the request.
+func BenchmarkJoin(b *testing.B) {
+	server := estest.Shared(b)
+	s := openStore(b, server, server.Prefix(b), func(o *Options) { o.Refresh = false })
+	l := indextest.NewLedger()
+	tell := func(stream string, first int) {
+		for i := range b.N {
+			l.Append(stream, indextest.Record(first+i, func(r *audit.Record) { r.ResponseID, r.RequestID = "", fmt.Sprintf("req_%016d", i) }))
+		}
+		require.NoError(b, (&index.Follower{Ledger: l, Store: s}).CatchUp(b.Context()))
+	}
+	tell("a", 0)
+	b.ResetTimer()
+	tell("b", b.N)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+	b.StopTimer()
+	require.Len(b, indextest.IDs(b, s, index.Query{Limit: index.MaxLimit}), b.N)
 }

@@ -156,6 +156,22 @@ func TestExamplesOfTheReadmeAreValid(t *testing.T) {
 	}
 }
 
+// The figures of the README are those of the document that "make eval" writes.
+func TestReadmeHasTheMeasuredFigures(t *testing.T) {
+	_, text, ok := strings.Cut(readmetest.Text(t, "README.md"), "\n## What detection finds\n")
+	require.True(t, ok)
+	text, _, _ = strings.Cut(text, "\n## ")
+	measured := strings.Split(readmetest.Text(t, filepath.Join("..", "..", "docs", "detection-measured.md")), "\n")
+	rows := 0
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, "| ") {
+			require.Contains(t, measured, line)
+			rows++
+		}
+	}
+	require.Greater(t, rows, 30)
+}
+
 func TestReadmeNamesEveryKey(t *testing.T) {
 	text := readmetest.Text(t, "README.md")
 	var keys func(prefix string, typ reflect.Type)

@@ -8,6 +8,7 @@ import (
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/index"
 	"github.com/claudeaudit/claudeaudit/internal/index/indextest"
 	"github.com/claudeaudit/claudeaudit/internal/index/sqlite"
 	"github.com/claudeaudit/claudeaudit/internal/keystore"
@@ -262,6 +264,24 @@ func TestSearchManyPages(t *testing.T) {
 		require.Len(t, recs, want)
 		require.Equal(t, want < 2500, r.stderr != "", limit)
 	}
+}
+
+// The collector takes entries into the index some time after they are in the ledger.
+func TestSearchAwaitsTheIndex(t *testing.T) {
+	f := newFixture(t)
+	f.fill()
+	f.append(indextest.Record(10, func(r *audit.Record) { r.UserID = "late@example.com" }))
+	follower, err := sqlite.Open(t.Context(), f.path("index", "audit.db"))
+	require.NoError(t, err)
+	reader, err := ledger.OpenReader(f.path("ledger"))
+	require.NoError(t, err)
+	caughtUp := make(chan error, 1)
+	go func() { caughtUp <- (&index.Follower{Ledger: reader, Store: follower}).CatchUp(t.Context()) }()
+	r := runWith(t, "", "search", "--data", f.dir, "--user", "late@example.com")
+	require.NoError(t, errors.Join(<-caughtUp, follower.Close(), reader.Close()))
+	require.Equal(t, 0, r.code)
+	require.Empty(t, r.stderr)
+	require.Contains(t, r.out, "late@example.com")
 }
 
 func TestSearchWarnsOfLag(t *testing.T) {

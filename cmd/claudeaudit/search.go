@@ -104,9 +104,12 @@ func parseDate(s string, end bool) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// warnOfLag says on standard error when the index does not hold all that the
-// ledger does.
-func (a *app) warnOfLag(ctx context.Context, p places, r index.Searcher) {
+// indexPatience is how long the index is waited for: the collector that writes it lets a second's entries come together.
+const indexPatience = 1500 * time.Millisecond
+
+// awaitIndex waits a moment until the index holds what the ledger does now, and says on standard
+// error when it doesn't.
+func (a *app) awaitIndex(ctx context.Context, p places, r index.Searcher) {
 	lag, err := lagOf(ctx, p, r)
 	switch {
 	case err != nil:
@@ -118,14 +121,65 @@ func (a *app) warnOfLag(ctx context.Context, p places, r index.Searcher) {
 	}
 }
 
-func lagOf(ctx context.Context, p places, r index.Searcher) (uint64, error) {
+// lagOf is how many entries that the ledger has now the index lacks when it was waited for.
+func lagOf(ctx context.Context, p places, r index.Searcher) (lag uint64, err error) {
 	l, err := openLedger(ctx, p.ledger)
 	if err != nil {
 		return 0, err
 	}
-	lag, err := behind(ctx, l, r)
-	return lag, errors.Join(err, l.Close())
+	defer func() { err = errors.Join(err, l.Close()) }()
+	now, err := snapshotOf(ctx, l)
+	if err != nil {
+		return 0, err
+	}
+	for end := time.Now().Add(indexPatience); ; {
+		if lag, err = behind(ctx, now, r); err != nil || lag == 0 || time.Now().After(end) {
+			return lag, err
+		}
+		select {
+		case <-ctx.Done():
+			return lag, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
+
+// snapshot is a ledger as long as it was at one time.
+type snapshot struct {
+	index.Ledger
+	sizes map[string]uint64
+}
+
+func snapshotOf(ctx context.Context, l index.Ledger) (snapshot, error) {
+	s := snapshot{l, map[string]uint64{}}
+	streams, err := l.Streams()
+	if err != nil {
+		return s, err
+	}
+	for _, stream := range streams {
+		if s.sizes[stream], err = l.Size(ctx, stream); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s snapshot) Size(_ context.Context, stream string) (uint64, error) { return s.sizes[stream], nil }
+
+func (s snapshot) Entries(ctx context.Context, stream string, from uint64, fn func(uint64, []byte) error) error {
+	err := s.Ledger.Entries(ctx, stream, from, func(seq uint64, line []byte) error {
+		if seq >= s.sizes[stream] {
+			return errEnough
+		}
+		return fn(seq, line)
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+var errEnough = errors.New("enough")
 
 // maxLooked bounds the entries that behind looks at.
 const maxLooked = 16
@@ -173,7 +227,7 @@ func (a *app) search(ctx context.Context, q index.Query, limit int, format strin
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	a.warnOfLag(ctx, p, r)
+	a.awaitIndex(ctx, p, r)
 
 	w := bufio.NewWriterSize(a.out, 64<<10)
 	out := newRecordWriter(w, a.out, format)

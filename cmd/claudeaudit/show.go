@@ -104,7 +104,7 @@ func (a *app) show(ctx context.Context, event uuid.UUID, o showOptions) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	a.warnOfLag(ctx, p, r)
+	a.awaitIndex(ctx, p, r)
 	found, err := r.Get(ctx, event)
 	if errors.Is(err, index.ErrNotFound) {
 		return negative{err}

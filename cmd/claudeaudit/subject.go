@@ -334,6 +334,10 @@ func (e *erasure) run(ctx context.Context) (err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	say("%d records, content under %d keys", len(e.found.Events), len(e.found.Keys))
 	for _, c := range e.found.Classes {
+		if c.Name == "" {
+			say("  %d entries with content that no retention class locks", c.Entries)
+			continue
+		}
 		say("  %d entries with content of class %q until %s", c.Entries, c.Name, c.Until)
 	}
 	say("  %d keys to destroy", len(destroy))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/claudeaudit/claudeaudit/internal/audit"
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
@@ -178,15 +179,28 @@ func TestServiceKeysAreCheckedAtTheStart(t *testing.T) {
 	}
 }
 
-// The example of docs/kms.md is a configuration, and its policies are JSON.
+// The example of docs/kms.md is a configuration, and the policies of docs/iam can be read.
 func TestDocumentation(t *testing.T) {
 	docs := filepath.Join("..", "..", "docs")
 	page := filepath.Join(docs, "kms.md")
 	cfg := readmetest.Configs(t, readmetest.YAML(t, page)[0], "exporters", NewFactory())[0].(*Config)
-	for _, name := range []string{"awskms-signer.json", "awskms-reader.json"} {
-		b, err := os.ReadFile(filepath.Join(docs, "iam", name))
+	policies, err := filepath.Glob(filepath.Join(docs, "iam", "*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, policies)
+	for _, name := range policies {
+		b, err := os.ReadFile(name)
 		require.NoError(t, err)
 		require.True(t, json.Valid(b), name)
+	}
+	roles, err := filepath.Glob(filepath.Join(docs, "iam", "*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, roles)
+	for _, name := range roles {
+		var role struct {
+			IncludedPermissions []string `yaml:"includedPermissions"`
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(readmetest.Text(t, name)), &role), name)
+		require.Contains(t, role.IncludedPermissions, "storage.buckets.get", name)
 	}
 	require.Contains(t, readmetest.Text(t, page), strings.TrimPrefix(cfg.Keys.Checkpoint, "awskms:///"))
 }

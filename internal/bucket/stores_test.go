@@ -111,8 +111,20 @@ func (silent) Settings(context.Context) (bucket.Settings, error) {
 }
 
 // Who may only put can do nothing else, and a put whose answer got lost is
-// told from one that another made. MinIO gets the policy that the documentation has.
+// told from one that another made. MinIO gets the policies that the documentation has.
 func TestWriterMayOnlyWrite(t *testing.T) {
+	minIO := func(file string) func(t *testing.T) (*buckettest.Server, bucket.Config) {
+		return func(t *testing.T) (*buckettest.Server, bucket.Config) {
+			policy, err := os.ReadFile("../../docs/iam/" + file)
+			require.NoError(t, err)
+			srv := buckettest.StartMinIO(t)
+			srv.NewS3Bucket("evidence", true)
+			srv.AssumeRole(t, strings.NewReplacer("acme-evidence", "evidence", "acme-content", "evidence", "acme-witness", "evidence").Replace(string(policy)))
+			c := srv.S3Config("evidence", "")
+			c.AccessKeyID, c.SecretAccessKey = "", "" // the standard chain's
+			return srv, c
+		}
+	}
 	for name, writer := range map[string]func(t *testing.T) (*buckettest.Server, bucket.Config){
 		"VersityGW": func(t *testing.T) (*buckettest.Server, bucket.Config) {
 			srv := buckettest.StartVersityGW(t)
@@ -123,16 +135,8 @@ func TestWriterMayOnlyWrite(t *testing.T) {
 			c.AccessKeyID, c.SecretAccessKey = "writer", "writersecret"
 			return srv, c
 		},
-		"MinIO": func(t *testing.T) (*buckettest.Server, bucket.Config) {
-			policy, err := os.ReadFile("../../docs/iam/s3-writer.json")
-			require.NoError(t, err)
-			srv := buckettest.StartMinIO(t)
-			srv.NewS3Bucket("evidence", true)
-			srv.AssumeRole(t, strings.NewReplacer("acme-evidence", "evidence", "acme-content", "evidence").Replace(string(policy)))
-			c := srv.S3Config("evidence", "")
-			c.AccessKeyID, c.SecretAccessKey = "", "" // the standard chain's
-			return srv, c
-		},
+		"MinIO":                          minIO("s3-writer.json"),
+		"MinIO, the bucket of a witness": minIO("s3-witness.json"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, c := writer(t)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,15 +67,16 @@ func openAdmin(ctx context.Context, p places) (*adminLedger, error) {
 // note appends an entry, durable when it returns.
 func (a *adminLedger) note(ctx context.Context, operation, status string, details map[string]string) error {
 	r := audit.Record{EventID: uuid.New(), Kind: audit.KindSystem, Timestamp: time.Now().UTC(), Status: status, Operation: operation}
+	told := map[string]string{}
 	for name, value := range details {
 		if len(value) > audit.MaxField {
 			return fmt.Errorf("%s: must not have more than %d bytes", name, audit.MaxField)
 		}
 		if value != "" {
-			r.Details = append(r.Details, audit.Detail{Name: name, Value: value})
+			told[name] = value
 		}
 	}
-	slices.SortFunc(r.Details, func(a, b audit.Detail) int { return strings.Compare(a.Name, b.Name) })
+	r.Details = audit.DetailsOf(told)
 	sum := sha256.Sum256(r.AppendJSON(nil))
 	r.Source.Digest = hex.EncodeToString(sum[:16])
 	r.Complete()
@@ -111,11 +111,7 @@ func adminEntries(ctx context.Context, p places, fn func(r *audit.Record, detail
 		if err != nil {
 			return fmt.Errorf("log of holds and erasures: entry %d of %s: %w", p.Seq, p.Stream, err)
 		}
-		details := make(map[string]string, len(rec.Details))
-		for _, d := range rec.Details {
-			details[d.Name] = d.Value
-		}
-		return fn(&rec, details)
+		return fn(&rec, rec.DetailValues())
 	})
 }
 

@@ -104,10 +104,7 @@ func (l *adminLog) bad() bool { return l.report != nil && l.report.Integrity == 
 
 // removalOf reads an entry's details.
 func removalOf(rec *audit.Record) (rm ledger.Removal, ok bool) {
-	d := map[string]string{}
-	for _, x := range rec.Details {
-		d[x.Name] = x.Value
-	}
+	d := rec.DetailValues()
 	var err error
 	if rm.Size, err = strconv.ParseUint(d["size"], 10, 64); err != nil {
 		return rm, false

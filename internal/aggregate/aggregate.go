@@ -94,10 +94,7 @@ func Parse(line []byte) (c witness.Checkpoint, ok bool, err error) {
 	if r.Operation != Operation {
 		return c, false, nil
 	}
-	d := map[string]string{}
-	for _, x := range r.Details {
-		d[x.Name] = x.Value
-	}
+	d := r.DetailValues()
 	c = witness.Checkpoint{
 		Origin: d[detailOrigin], LogKey: d[detailLogKey], Signature: d[detailSignature] + "\n", Cosignature: d[detailCosignature] + "\n",
 		Text: d[detailOrigin] + "\n" + d[detailSize] + "\n" + d[detailRoot] + "\n",

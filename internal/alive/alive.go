@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,10 +132,7 @@ func (w *Writer) counts() map[string]string {
 
 func (w *Writer) write(ctx context.Context, operation string, details map[string]string) {
 	r := audit.Record{EventID: uuid.New(), Kind: audit.KindSystem, Timestamp: w.now().UTC(), Status: audit.StatusSuccess, Operation: operation}
-	for name, value := range details {
-		r.Details = append(r.Details, audit.Detail{Name: name, Value: value})
-	}
-	slices.SortFunc(r.Details, func(a, b audit.Detail) int { return strings.Compare(a.Name, b.Name) })
+	r.Details = audit.DetailsOf(details)
 	// Nothing delivers it again, so the event's id tells it from all others.
 	r.Source.Digest = strings.ReplaceAll(r.EventID.String(), "-", "")
 	r.Complete()

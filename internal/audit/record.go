@@ -8,6 +8,7 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"time"
 
@@ -89,6 +90,24 @@ type Detection struct {
 
 // Detail is a named value of a record about the audit trail itself.
 type Detail struct{ Name, Value string }
+
+// DetailsOf returns named values as details, in the order of their names.
+func DetailsOf(values map[string]string) []Detail {
+	var out []Detail
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		out = append(out, Detail{name, values[name]})
+	}
+	return out
+}
+
+// DetailValues returns the values of the details by their names.
+func (r *Record) DetailValues() map[string]string {
+	values := make(map[string]string, len(r.Details))
+	for _, d := range r.Details {
+		values[d.Name] = d.Value
+	}
+	return values
+}
 
 // Content says how complete the told content is and where its ciphertext lies.
 // Prompt and response can come from different observations, so each has its

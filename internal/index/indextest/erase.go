@@ -22,10 +22,7 @@ func AppendErasure(log *Ledger, stream string, numbers ...int) {
 	}
 	r := audit.Record{
 		EventID: uuid.New(), Kind: audit.KindSystem, Timestamp: Day, Status: audit.StatusSuccess, Operation: index.EraseOperation,
-		Source: audit.Source{Digest: "0"},
-	}
-	for name, value := range index.EraseDetails(events) {
-		r.Details = append(r.Details, audit.Detail{Name: name, Value: value})
+		Source: audit.Source{Digest: "0"}, Details: audit.DetailsOf(index.EraseDetails(events)),
 	}
 	log.Append(stream, r)
 }

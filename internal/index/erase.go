@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -54,7 +55,7 @@ func erasedBy(r *audit.Record) ([]uuid.UUID, error) {
 	}
 	var out []uuid.UUID
 	for _, d := range r.Details {
-		if len(d.Name) < len(eventDetail) || d.Name[:len(eventDetail)] != eventDetail {
+		if !strings.HasPrefix(d.Name, eventDetail) {
 			continue
 		}
 		b, err := base64.RawURLEncoding.DecodeString(d.Value)

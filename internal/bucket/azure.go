@@ -148,6 +148,7 @@ func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutO
 	}
 	out, err := b.Upload(ctx, streaming.NopCloser(bytes.NewReader(body)), up)
 	var unread error
+	exists := false
 	var re *azcore.ResponseError
 	switch {
 	case err == nil:
@@ -158,6 +159,7 @@ func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutO
 		}
 	// An immutable blob refuses the put before the condition is looked at.
 	case errors.As(err, &re) && (re.ErrorCode == "BlobAlreadyExists" || re.StatusCode == http.StatusPreconditionFailed || azureLocked(re)):
+		exists = true
 		unread = sameObject(ctx, s, key, body)
 		if unread != nil && !errors.Is(unread, ErrUnread) {
 			return unread
@@ -169,7 +171,8 @@ func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutO
 		return unread
 	}
 	l, err := s.lock(ctx, b)
-	if err == nil && unread == nil && !l.RetainUntil.IsZero() && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
+	// A store may have been killed between writing the blob and locking it.
+	if err == nil && exists && unread == nil && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
 		if err = s.Extend(ctx, key, opts.RetainUntil); err == nil {
 			l, err = s.lock(ctx, b)
 		}

@@ -174,7 +174,7 @@ func (s *gcsStore) Put(ctx context.Context, key string, body []byte, opts PutOpt
 		if l, err = s.Lock(ctx, key); err != nil {
 			return fmt.Errorf("read the lock of %s back: %w", key, err)
 		}
-		if !l.RetainUntil.IsZero() && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
+		if l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
 			if err := s.Extend(ctx, key, opts.RetainUntil); err != nil {
 				return err
 			}

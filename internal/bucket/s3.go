@@ -180,6 +180,7 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte, opts PutOpti
 	out, err := s.client.PutObject(ctx, in)
 	var version *string
 	var unread error
+	exists := false
 	switch {
 	case err == nil:
 		if err := skew(out.ResultMetadata); err != nil {
@@ -191,6 +192,7 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte, opts PutOpti
 		version = out.VersionId
 	case isPreconditionFailed(err):
 		// Ours, when an earlier answer got lost; or another's.
+		exists = true
 		unread = sameObject(ctx, s, key, body)
 		if unread != nil && !errors.Is(unread, ErrUnread) {
 			return unread
@@ -203,7 +205,7 @@ func (s *s3Store) Put(ctx context.Context, key string, body []byte, opts PutOpti
 	if mode == "" && !opts.Hold {
 		return unread
 	}
-	if err := s.confirm(ctx, key, version, opts, mode); err != nil {
+	if err := s.confirm(ctx, key, version, exists, opts, mode); err != nil {
 		return err
 	}
 	return unread
@@ -214,14 +216,15 @@ func isPreconditionFailed(err error) bool {
 	return errors.As(err, &re) && re.HTTPStatusCode() == http.StatusPreconditionFailed
 }
 
-// confirm reads the lock back after a put. An object that was there before
-// with a shorter retention is extended.
-func (s *s3Store) confirm(ctx context.Context, key string, version *string, opts PutOptions, mode string) error {
+// confirm reads the lock back after a put. The retention of an object that
+// existed before is extended, and set where it has none: a store may be killed
+// between writing an object and locking it.
+func (s *s3Store) confirm(ctx context.Context, key string, version *string, exists bool, opts PutOptions, mode string) error {
 	l, err := s.lock(ctx, key, version, opts.Hold)
 	if err != nil {
 		return fmt.Errorf("read the lock of %s back: %w", key, err)
 	}
-	if version == nil && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) && !l.RetainUntil.IsZero() {
+	if exists && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
 		if err := s.Extend(ctx, key, opts.RetainUntil); err != nil {
 			return err
 		}

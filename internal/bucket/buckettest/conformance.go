@@ -182,6 +182,12 @@ func testRetention(t *testing.T, s bucket.Store) {
 	l, err = s.Lock(ctx, "v1/free")
 	require.NoError(t, err)
 	require.Zero(t, l)
+	require.NoError(t, s.Put(ctx, "v1/free", []byte("1"), opts), "a store killed between writing and locking left it like this")
+	l, err = s.Lock(ctx, "v1/free")
+	require.NoError(t, err)
+	require.False(t, l.RetainUntil.Before(until))
+	require.NotEmpty(t, l.Mode)
+	require.ErrorIs(t, s.Delete(ctx, "v1/free"), bucket.ErrLocked)
 	_, err = s.Lock(ctx, "v1/none")
 	require.ErrorIs(t, err, bucket.ErrNotFound)
 }

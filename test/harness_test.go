@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 	"github.com/claudeaudit/claudeaudit/internal/otlpclient"
 )
 
@@ -424,18 +424,10 @@ func (c *collector) verify() {
 	require.Zero(c.t, got.code, "verify: %s", got)
 }
 
-// freeAddr gives a loopback address that nothing listens on. Its port is below those
-// that systems give to connections by themselves, so that none takes it until it
-// is listened on.
+// freeAddr gives a loopback address that nothing listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(15_000))
-		if listener, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, listener.Close())
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
+	addr, err := freeport.Addr()
+	require.NoError(t, err)
+	return addr
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/claudeaudit/claudeaudit/internal/foreignenv"
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 // process is a server that is measured.
@@ -70,7 +71,7 @@ func waited(cmd *exec.Cmd) chan struct{} {
 
 // startGateway starts the built collector, with its data under dir.
 func startGateway(ctx context.Context, set settings, dir, upstream string) (*process, error) {
-	addr, err := freeAddr(ctx)
+	addr, err := freeport.Addr()
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func startLiteLLM(ctx context.Context, dir, upstream string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr(ctx)
+	addr, err := freeport.Addr()
 	if err != nil {
 		return nil, err
 	}
@@ -208,14 +209,6 @@ func (p *process) stop() {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}
-}
-
-func freeAddr(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // clockTick is USER_HZ, which is 100 on every architecture of Linux that Go has.

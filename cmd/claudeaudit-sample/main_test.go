@@ -2,19 +2,18 @@ package main
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 func TestNoCollectorIsSaidClearly(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
 
 	dir := t.TempDir()
 	writeFile(t, dir, "one.otlp.json", `{"resourceSpans":[]}`)

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket/buckettest"
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 const localKMS = "github.com/nsmithuk/local-kms@v0.0.0-20260228092603-2a5e92d09ab6"
@@ -51,11 +52,10 @@ func startLocalKMS(t *testing.T) string {
 	bin := buckettest.Tool(t, localKMS)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
 	cmd := exec.Command(bin)
 	cmd.Env = append(os.Environ(), "PORT="+port, "KMS_REGION=eu-central-1", "KMS_ACCOUNT_ID=111122223333", "KMS_DATA_PATH="+t.TempDir(), "KMS_SEED_PATH="+filepath.Join(t.TempDir(), "none"))
 	run(t, cmd)

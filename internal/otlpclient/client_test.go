@@ -25,6 +25,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -141,10 +143,8 @@ func TestHTTPAnswers(t *testing.T) {
 }
 
 func TestNoAnswerIsRetryable(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
 	client, err := New(addr, addr)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, client.Close()) }()

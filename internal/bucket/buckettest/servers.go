@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/claudeaudit/claudeaudit/internal/bucket"
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 // What is installed, by the ordinary clients of Go and npm. They are not
@@ -161,12 +161,10 @@ type Server struct {
 
 func startServer(t testing.TB, name, health string, start func(addr string) *exec.Cmd) *Server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
 	s := &Server{URL: "http://" + addr, t: t, name: name, health: health, start: start, addr: addr}
 	s.Start()
 	t.Cleanup(s.Kill)

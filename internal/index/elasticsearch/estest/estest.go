@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -34,6 +33,8 @@ import (
 	"time"
 
 	elastic "github.com/elastic/go-elasticsearch/v8"
+
+	"github.com/claudeaudit/claudeaudit/internal/freeport"
 )
 
 //go:embed start.sh
@@ -151,7 +152,11 @@ func start(o Options) (*Server, error) {
 	if o.Security {
 		s.args = append(s.args, "--security")
 	}
-	if s.port, err = freePort(); err != nil {
+	addr, err := freeport.Addr()
+	if err != nil {
+		return nil, err
+	}
+	if _, s.port, err = net.SplitHostPort(addr); err != nil {
 		return nil, err
 	}
 	if err := s.launch(); err != nil {
@@ -171,22 +176,6 @@ func installed() bool {
 	}
 	found, err := filepath.Glob(filepath.Join(cache, "*", "lib", "elasticsearch-*.jar"))
 	return err == nil && len(found) > 0
-}
-
-// freePort finds a port below those that the system gives to clients: while a
-// server is away, a client that tries to reach it from its very port would reach
-// itself and keep the port.
-func freePort() (string, error) {
-	var last error
-	for range 100 {
-		port := strconv.Itoa(20_000 + mathrand.IntN(12_000))
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
-		if err == nil {
-			return port, l.Close()
-		}
-		last = err
-	}
-	return "", last
 }
 
 func (s *Server) launch(args ...string) error {

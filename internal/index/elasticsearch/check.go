@@ -841,14 +841,8 @@ func (c *Checker) mend(ctx context.Context) error {
 				}
 				d = grown
 			}
-			copies := slices.DeleteFunc(slices.Clone(got[event]), func(f found) bool { return f.doc.role == dead })
-			ch.settle(c.r.names, d, copies)
+			ch.place(c.r.names, d, got[event]) // also for one that was refused the time has come
 			c.mended = append(c.mended, d.ids()...)
-			for _, cp := range got[event] {
-				if cp.doc.role == dead { // its time has come, unless it is refused again
-					ch.removals = append(ch.removals, &item{index: cp.index, id: cp.id, at: &cp.version})
-				}
-			}
 		}
 		if err := c.repair.carryOut(ctx, ch); err != nil {
 			return err

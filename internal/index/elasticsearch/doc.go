@@ -42,5 +42,8 @@
 //
 // An event whose observations lie on several days moves to the day of its
 // merge: it is written there first and removed from the other day then. What
-// a crash between leaves is found by the days of its entries.
+// a crash between leaves is found by the days of its entries. A document that is
+// right where it is is written again before others are removed for it. So of two
+// writers that disagree about the place, each of which would remove what the other
+// keeps, one finds that the document has changed.
 package elasticsearch

@@ -579,28 +579,33 @@ type changes struct {
 }
 
 // settle adds what it takes to have a document where it belongs, and nowhere
-// else.
-//
-// What the server refused is not tried again before there is more of it.
+// else. What the server refused is not tried again before there is more of it.
 func (c *changes) settle(n names, d document, copies []found) {
 	if slices.ContainsFunc(copies, func(cp found) bool { return cp.doc.role == dead && sameEntries(cp.doc.entries, d.entries) }) {
 		return
 	}
-	place := n.index(&d)
+	c.place(n, d, copies)
+}
+
+// place adds what it takes to have a document where it belongs in place of copies.
+func (c *changes) place(n names, d document, copies []found) {
+	home := n.index(&d)
 	body := d.append(nil)
-	there := false
+	stays := slices.IndexFunc(copies, func(cp found) bool { return cp.index == home })
+	elsewhere := 0
 	for _, cp := range copies {
-		if cp.index != place {
+		if cp.index != home {
 			c.removals = append(c.removals, &item{index: cp.index, id: cp.id, at: &cp.version})
-			continue
-		}
-		there = true
-		if string(cp.source) != string(body) {
-			c.write(&item{index: place, id: cp.id, doc: body, at: &cp.version}, d)
+			elsewhere++
 		}
 	}
-	if !there {
-		c.write(&item{index: place, id: d.event.String(), doc: body}, d)
+	switch {
+	case stays < 0:
+		c.write(&item{index: home, id: d.event.String(), doc: body}, d)
+	case elsewhere > 0 || string(copies[stays].source) != string(body):
+		// Also one that is right is written when others are removed for it: another
+		// writer, to whom it belongs elsewhere, would remove just this one.
+		c.write(&item{index: home, id: copies[stays].id, doc: body, at: &copies[stays].version}, d)
 	}
 }
 

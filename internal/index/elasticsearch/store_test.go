@@ -173,6 +173,50 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
+// Two writers disagree about the day of a call, for one knows a twin that the other
+// doesn't: each removes what the other keeps. One of the two has to stay.
+func TestOppositeMoves(t *testing.T) {
+	server := estest.Shared(t)
+	s := openStore(t, server, server.Prefix(t))
+	l := indextest.NewLedger()
+	own, twin := indextest.Record(1), indextest.Record(2)
+	own.Timestamp, twin.Timestamp = indextest.Day, indextest.Day.AddDate(0, 0, 2)
+	own.Source.Rank, twin.Source.Rank = 3, 1
+	l.Append("b", own)
+	l.Append("a", twin)
+	entries := func(streams ...string) (out []index.Parsed) {
+		for _, stream := range streams {
+			p, err := index.ParseEntry(index.Entry{Stream: stream, Line: l.Line(stream, 0)})
+			require.NoError(t, err)
+			out = append(out, p)
+		}
+		return out
+	}
+	event := own.EventID
+	alone, joined := newDocument(event, entries("b")), newDocument(event, entries("a", "b"))
+	require.NotEqual(t, s.names.index(&alone), s.names.index(&joined))
+	copies := func() []found {
+		got, err := s.find(t.Context(), []uuid.UUID{event}, map[uuid.UUID][]time.Time{event: daysOf(entries("a", "b"))}, nil)
+		require.NoError(t, err)
+		return got[event]
+	}
+	for _, tt := range []struct{ first, then document }{{alone, joined}, {joined, alone}} {
+		one, other := &changes{}, &changes{}
+		one.settle(s.names, tt.then, copies())
+		require.NoError(t, s.carryOut(t.Context(), one))
+		before := copies()
+		require.Len(t, before, 1)
+
+		one = &changes{}
+		one.settle(s.names, tt.first, before)
+		require.NoError(t, s.bulk(t.Context(), one.writes, nil))
+		other.settle(s.names, tt.then, copies())
+		require.NoError(t, s.carryOut(t.Context(), other))
+		require.NoError(t, s.bulk(t.Context(), one.removals, nil))
+		require.Len(t, copies(), 1)
+	}
+}
+
 // Whatever request is cut off, before the server saw it or before its answer
 // came, the next try ends with the same documents.
 func TestCutOffAnywhere(t *testing.T) {

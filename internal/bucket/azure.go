@@ -170,15 +170,15 @@ func (s *azureStore) Put(ctx context.Context, key string, body []byte, opts PutO
 	if mode == "" && !opts.Hold {
 		return unread
 	}
-	l, err := s.lock(ctx, b)
-	// A store may have been killed between writing the blob and locking it.
-	if err == nil && exists && unread == nil && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
-		if err = s.Extend(ctx, key, opts.RetainUntil); err == nil {
-			l, err = s.lock(ctx, b)
-		}
-	}
+	read := func() (Lock, error) { return s.lock(ctx, b) }
+	l, err := read()
 	if err != nil {
 		return fmt.Errorf("read the lock of %s back: %w", key, err)
+	}
+	if exists && unread == nil {
+		if l, err = lengthen(ctx, s, key, l, opts.RetainUntil, read); err != nil {
+			return err
+		}
 	}
 	if err := l.covers(opts, mode); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)

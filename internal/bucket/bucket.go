@@ -185,6 +185,23 @@ func (l Lock) covers(opts PutOptions, mode string) error {
 	return nil
 }
 
+// lengthen makes the retention of an object that existed before a put as long as the put
+// asked for, and sets one where there is none: a store may be killed between writing an
+// object and locking it. l is the lock it has, and read reads it again.
+func lengthen(ctx context.Context, s Store, key string, l Lock, until time.Time, read func() (Lock, error)) (Lock, error) {
+	if !l.RetainUntil.Before(wholeSeconds(until)) {
+		return l, nil
+	}
+	if err := s.Extend(ctx, key, until); err != nil {
+		return l, err
+	}
+	l, err := read()
+	if err != nil {
+		return l, fmt.Errorf("read the lock of %s back: %w", key, err)
+	}
+	return l, nil
+}
+
 // strictest is the mode that can't be undone, in the words of mode's store.
 func strictest(mode string) string {
 	if mode == governance {

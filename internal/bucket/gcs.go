@@ -174,13 +174,8 @@ func (s *gcsStore) Put(ctx context.Context, key string, body []byte, opts PutOpt
 		if l, err = s.Lock(ctx, key); err != nil {
 			return fmt.Errorf("read the lock of %s back: %w", key, err)
 		}
-		if l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
-			if err := s.Extend(ctx, key, opts.RetainUntil); err != nil {
-				return err
-			}
-			if l, err = s.Lock(ctx, key); err != nil {
-				return fmt.Errorf("read the lock of %s back: %w", key, err)
-			}
+		if l, err = lengthen(ctx, s, key, l, opts.RetainUntil, func() (Lock, error) { return s.Lock(ctx, key) }); err != nil {
+			return err
 		}
 	case errors.As(err, &ge) && ge.Code == http.StatusBadRequest && strings.Contains(strings.ToLower(ge.Message), "retention"):
 		return fmt.Errorf("put %s: %w: %w", key, ErrNoLock, err)

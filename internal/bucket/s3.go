@@ -216,20 +216,16 @@ func isPreconditionFailed(err error) bool {
 	return errors.As(err, &re) && re.HTTPStatusCode() == http.StatusPreconditionFailed
 }
 
-// confirm reads the lock back after a put. The retention of an object that
-// existed before is extended, and set where it has none: a store may be killed
-// between writing an object and locking it.
+// confirm reads the lock back after a put, and lengthens it where the object existed before.
 func (s *s3Store) confirm(ctx context.Context, key string, version *string, exists bool, opts PutOptions, mode string) error {
-	l, err := s.lock(ctx, key, version, opts.Hold)
+	read := func() (Lock, error) { return s.lock(ctx, key, version, opts.Hold) }
+	l, err := read()
 	if err != nil {
 		return fmt.Errorf("read the lock of %s back: %w", key, err)
 	}
-	if exists && l.RetainUntil.Before(wholeSeconds(opts.RetainUntil)) {
-		if err := s.Extend(ctx, key, opts.RetainUntil); err != nil {
+	if exists {
+		if l, err = lengthen(ctx, s, key, l, opts.RetainUntil, read); err != nil {
 			return err
-		}
-		if l, err = s.lock(ctx, key, nil, opts.Hold); err != nil {
-			return fmt.Errorf("read the lock of %s back: %w", key, err)
 		}
 	}
 	if err := l.covers(opts, mode); err != nil {

@@ -178,9 +178,9 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]placed, erro
 	if err != nil {
 		return nil, err
 	}
-	order, behind := "asc", "gt"
-	if q.Order == index.NewestFirst {
-		order, behind = "desc", "lt"
+	newest, behind := q.Order == index.NewestFirst, "gt"
+	if newest {
+		behind = "lt"
 		slices.Reverse(days)
 	}
 	filter := clauses(q)
@@ -197,18 +197,13 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]placed, erro
 		filter = append(filter, map[string]any{"range": map[string]any{"index.time": map[string]any{behind: nanoseconds(pos.Time)}}})
 		day := dayOf(pos.Time)
 		days = slices.DeleteFunc(days, func(d time.Time) bool {
-			return order == "asc" && d.Before(day) || order == "desc" && d.After(day)
+			return newest && d.After(day) || !newest && d.Before(day)
 		})
 	}
 	if len(hits) > q.Limit {
 		return hits, nil
 	}
-	body := map[string]any{
-		"track_total_hits": false,
-		"query":            map[string]any{"bool": map[string]any{"filter": filter}},
-		"sort":             []any{map[string]any{"index.time": order}},
-		"_source":          map[string]any{"excludes": []string{"index"}},
-	}
+	body := recordsBy("index.time", q.Order, filter)
 	// The first days are most likely to fill a page; a span with both ends is
 	// asked for at once.
 	n := 8
@@ -254,21 +249,27 @@ func (r *Reader) searchHits(ctx context.Context, q *index.Query) ([]placed, erro
 	return hits, nil
 }
 
+// recordsBy is a search for the records that pass a filter, in the order of a field.
+func recordsBy(field string, o index.Order, filter []any) map[string]any {
+	order := "asc"
+	if o == index.NewestFirst {
+		order = "desc"
+	}
+	return map[string]any{
+		"track_total_hits": false,
+		"query":            map[string]any{"bool": map[string]any{"filter": filter}},
+		"sort":             []any{map[string]any{field: order}},
+		"_source":          map[string]any{"excludes": []string{"index"}},
+	}
+}
+
 func nanoseconds(t time.Time) json.Number { return json.Number(strconv.FormatInt(t.UnixNano(), 10)) }
 
 // sameTime returns the first hits of a time, in the order of their events, behind
 // one when it is given.
 func (r *Reader) sameTime(ctx context.Context, q *index.Query, t json.Number, after string, size int) ([]placed, error) {
-	order := "asc"
-	if q.Order == index.NewestFirst {
-		order = "desc"
-	}
-	body := map[string]any{
-		"track_total_hits": false, "size": size,
-		"query":   map[string]any{"bool": map[string]any{"filter": append(clauses(q), map[string]any{"term": map[string]any{"index.time": t}})}},
-		"sort":    []any{map[string]any{"event_id": order}},
-		"_source": map[string]any{"excludes": []string{"index"}},
-	}
+	body := recordsBy("event_id", q.Order, append(clauses(q), map[string]any{"term": map[string]any{"index.time": t}}))
+	body["size"] = size
 	if after != "" {
 		body["search_after"] = []string{after}
 	}

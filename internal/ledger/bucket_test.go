@@ -114,18 +114,21 @@ func awaitCheckpoint(t *testing.T, l *Log, size uint64) {
 	require.Eventually(t, func() bool { return l.Stats().Checkpointed >= size }, 30*time.Second, 10*time.Millisecond, "checkpoint of %d", size)
 }
 
+// bucketWriters are the servers that buckets are of, and who writes there.
+var bucketWriters = map[string]struct {
+	start func(testing.TB) *buckettest.Server
+	user  string
+}{
+	"VersityGW, writer that may only put": {buckettest.StartVersityGW, "writer"},
+	"VersityGW, owner":                    {buckettest.StartVersityGW, ""},
+	"MinIO, writer that may only put":     {buckettest.StartMinIO, session},
+	"MinIO, owner":                        {buckettest.StartMinIO, ""},
+}
+
 // With rights to put and to read locks alone, and on a store that grants
 // everything, the ledger is written, locked and goes on after a restart.
 func TestLedgerInBuckets(t *testing.T) {
-	for name, tc := range map[string]struct {
-		start func(testing.TB) *buckettest.Server
-		user  string
-	}{
-		"VersityGW, writer that may only put": {buckettest.StartVersityGW, "writer"},
-		"VersityGW, owner":                    {buckettest.StartVersityGW, ""},
-		"MinIO, writer that may only put":     {buckettest.StartMinIO, session},
-		"MinIO, owner":                        {buckettest.StartMinIO, ""},
-	} {
+	for name, tc := range bucketWriters {
 		t.Run(name, func(t *testing.T) {
 			r := newRemote(t, tc.start(t), tc.user)
 			l := r.openLog(t)
@@ -207,14 +210,7 @@ func requireOnce(t *testing.T, r *remote, n int) {
 // The store fails in every way there is, is killed and comes back, and so is the
 // writer; nothing acknowledged is lost, nothing stands twice.
 func TestFailingBucketLosesNothing(t *testing.T) {
-	for name, tc := range map[string]struct {
-		start func(testing.TB) *buckettest.Server
-		user  string
-	}{
-		"VersityGW, writer that may only put": {buckettest.StartVersityGW, "writer"},
-		"VersityGW, owner":                    {buckettest.StartVersityGW, ""},
-		"MinIO, writer that may only put":     {buckettest.StartMinIO, session},
-	} {
+	for name, tc := range bucketWriters {
 		t.Run(name, func(t *testing.T) {
 			srv := tc.start(t)
 			r := newRemote(t, srv, tc.user)

@@ -39,7 +39,7 @@ func (s *tally) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	told, _ := genai.FromGateway(ctx)
 	for _, rec := range sl.LogRecords().All() {
 		var it genai.Interaction
-		if err := genai.ReadGateway(&it, told, sl.Scope(), rec); err != nil {
+		if err := genai.ReadGateway(&it, told.Calls, sl.Scope(), rec); err != nil {
 			return err
 		}
 		if it.Gateway.BatchItem == "" {

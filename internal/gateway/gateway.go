@@ -19,6 +19,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/claudeaudit/claudeaudit/internal/genai"
 )
 
 // Settings make a Gateway.
@@ -97,6 +99,7 @@ type Metrics interface {
 type Gateway struct {
 	set      Settings
 	buffered *semaphore.Weighted
+	names    genai.Names
 
 	// outcomes are the calls whose outcome is being recorded.
 	outcomes  sync.WaitGroup

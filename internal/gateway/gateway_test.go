@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/andybalholm/brotli"
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
@@ -37,9 +39,29 @@ type sink struct {
 	mu    sync.Mutex
 	told  []genai.Interaction
 	event []string
+	named []named
 	fail  error
 	// before is called with each event before it is taken.
 	before func(event string)
+}
+
+// named is what the gateway said of an answer's ids.
+type named struct {
+	call                  uuid.UUID
+	responseID, requestID string
+}
+
+func (s *sink) NameCall(call uuid.UUID, responseID, requestID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named = append(s.named, named{call, responseID, requestID})
+}
+
+// names are the ids of answers that were said.
+func (s *sink) names() []named {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.named)
 }
 
 func (*sink) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
@@ -49,6 +71,7 @@ func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	if !ok {
 		return errors.New("not marked as the gateway's")
 	}
+	told.Names.Tell(s)
 	sl := ld.ResourceLogs().At(0).ScopeLogs().At(0)
 	event := sl.LogRecords().At(0).EventName()
 	if s.before != nil {
@@ -61,7 +84,7 @@ func (s *sink) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	}
 	for _, rec := range sl.LogRecords().All() {
 		var it genai.Interaction
-		if err := genai.ReadGateway(&it, told, sl.Scope(), rec); err != nil {
+		if err := genai.ReadGateway(&it, told.Calls, sl.Scope(), rec); err != nil {
 			return err
 		}
 		s.told = append(s.told, it)
@@ -290,11 +313,16 @@ func TestIDsAreToldAhead(t *testing.T) {
 				_, err = io.ReadAll(resp.Body)
 				require.NoError(t, err)
 				told := ""
-				for _, it := range h.sink.events(eventAnswering) { // now: the outcome may not be recorded yet
-					told += it.ResponseID
+				names := h.sink.names() // now: the outcome may not be recorded yet
+				for _, n := range names {
+					told += n.responseID
 				}
 				require.NotEmpty(t, told)
-				require.Equal(t, told, h.sink.ended(t, 1)[0].ResponseID)
+				it := h.sink.ended(t, 1)[0]
+				require.Equal(t, told, it.ResponseID)
+				for _, n := range names {
+					require.Equal(t, it.Gateway.CallID, n.call)
+				}
 			})
 		}
 	}
@@ -659,9 +687,9 @@ func TestIDsAreKnownBeforeTheClientHasThem(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, h.sink.events(eventEnded))
 		var response, request bool
-		for _, it := range h.sink.events(eventAnswering) {
-			response = response || it.ResponseID != "" && strings.Contains(body, it.ResponseID)
-			request = request || it.RequestID == resp.Header.Get("Request-Id")
+		for _, n := range h.sink.names() {
+			response = response || n.responseID != "" && strings.Contains(body, n.responseID)
+			request = request || n.requestID == resp.Header.Get("Request-Id")
 		}
 		require.True(t, response)
 		require.True(t, request)

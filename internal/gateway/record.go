@@ -16,7 +16,6 @@ import (
 // Names of the events.
 const (
 	eventInitiated = "claudeaudit.gateway.initiated"
-	eventAnswering = "claudeaudit.gateway.answering"
 	eventEnded     = "claudeaudit.gateway.ended"
 )
 
@@ -32,7 +31,7 @@ func (g *Gateway) consume(ctx context.Context, event string, its ...*genai.Inter
 		rec.SetEventName(event)
 		genai.PutGateway(rec, i, it)
 	}
-	ctx, cancel := context.WithTimeout(genai.WithGateway(context.WithoutCancel(ctx), its), g.set.Limits.RecordTimeout)
+	ctx, cancel := context.WithTimeout(genai.WithGateway(context.WithoutCancel(ctx), genai.Told{Calls: its, Names: &g.names}), g.set.Limits.RecordTimeout)
 	defer cancel()
 	return g.set.Next.ConsumeLogs(ctx, ld)
 }
@@ -56,15 +55,10 @@ func (g *Gateway) initiated(c *call) error {
 }
 
 // answering tells the processor what ids the API gave the answer, before the client can know
-// them: telemetry of the client's that names one of them then finds the call. It makes no record.
+// them: telemetry of the client's that names one of them then finds the call.
 func (g *Gateway) answering(c *call, responseID string) {
-	if responseID == "" && c.requestID == "" {
-		return
-	}
-	it := &genai.Interaction{ResponseID: responseID, RequestID: c.requestID, Gateway: &genai.Gateway{CallID: c.id}}
-	if err := g.consume(c.r.Context(), eventAnswering, it); err != nil {
-		// The index finds the two tellings by the response id all the same.
-		g.set.Metrics.Unrecorded(eventAnswering)
+	if responseID != "" || c.requestID != "" {
+		g.names.NameCall(c.id, responseID, c.requestID)
 	}
 }
 

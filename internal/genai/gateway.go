@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,32 +13,74 @@ import (
 )
 
 // DialectGateway is the dialect in which the gateway tells of the calls that pass
-// through it: one log record before anything is forwarded, one for how the call ended,
-// and one without an observation in between, which says what ids the API gave
-// it. What is told is not written into the log records: WithGateway hands it on beside
+// through it: one log record before anything is forwarded, and one for how the call
+// ended. What is told is not written into the log records: WithGateway hands it on beside
 // them, as it is, and each stands for one telling. An attribute or
 // a scope of the same name that came in from outside means nothing.
 const DialectGateway = "gateway"
 
 type gatewayKey struct{}
 
-// WithGateway marks what is consumed under ctx as told by the gateway of this process, and says what is told. Who
-// reads it must not change it. No telemetry from outside can have the mark: it does not travel.
-func WithGateway(ctx context.Context, told []*Interaction) context.Context {
+// Told is what the gateway tells at a time. Who reads it must not change the calls.
+type Told struct {
+	Calls []*Interaction
+	// Names is for who wants to hear what ids the API gives the answers.
+	Names *Names
+}
+
+// WithGateway marks what is consumed under ctx as told by the gateway of this process, and says what is told.
+// No telemetry from outside can have the mark: it does not travel.
+func WithGateway(ctx context.Context, told Told) context.Context {
 	return context.WithValue(ctx, gatewayKey{}, told)
 }
 
 // FromGateway returns what WithGateway marked ctx with, and whether it has.
-func FromGateway(ctx context.Context) (told []*Interaction, ok bool) {
-	told, ok = ctx.Value(gatewayKey{}).([]*Interaction)
+func FromGateway(ctx context.Context) (told Told, ok bool) {
+	told, ok = ctx.Value(gatewayKey{}).(Told)
 	return told, ok
+}
+
+// Namer hears what ids the API gave the answer to a call of the gateway's, "" for one that is not known.
+type Namer interface {
+	NameCall(call uuid.UUID, responseID, requestID string)
+}
+
+// Names passes on what ids the API gives the answers to a gateway's calls, before their clients can know them. All
+// who have taken a telling of the gateway's hear it, past the pipeline: it makes no record. The zero value is ready.
+type Names struct {
+	mu     sync.RWMutex
+	namers []Namer
+}
+
+// Tell has a namer told from now on. Again with the same one it changes nothing, and costs little.
+func (n *Names) Tell(namer Namer) {
+	n.mu.RLock()
+	known := slices.Contains(n.namers, namer)
+	n.mu.RUnlock()
+	if known {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Contains(n.namers, namer) {
+		n.namers = append(n.namers, namer)
+	}
+}
+
+// NameCall tells all namers.
+func (n *Names) NameCall(call uuid.UUID, responseID, requestID string) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, namer := range n.namers {
+		namer.NameCall(call, responseID, requestID)
+	}
 }
 
 // Gateway is what only the gateway knows of a call.
 type Gateway struct {
 	// CallID is the call's event_id.
 	CallID uuid.UUID
-	// Status is the record's status; "" for a telling that only names the ids.
+	// Status is the record's status.
 	Status string
 	// Activity says that this is no call of a model: a list of models, a file.
 	Activity bool
@@ -95,10 +138,6 @@ const gatewayAttributes = 64
 // PutGateway makes a log record stand for the telling in the given place. it.Gateway must be set.
 func PutGateway(rec plog.LogRecord, place int, it *Interaction) {
 	m := rec.Attributes()
-	if it.Gateway.Status == "" { // names the ids alone, to the processor alone
-		m.PutInt(gatewayTelling, int64(place))
-		return
-	}
 	m.EnsureCapacity(gatewayAttributes)
 	m.PutInt(gatewayTelling, int64(place))
 	for i := range gatewayStrings {
@@ -125,8 +164,8 @@ func PutGateway(rec plog.LogRecord, place int, it *Interaction) {
 // ErrTelling says that a log record of the gateway's stands for nothing that was told.
 var ErrTelling = errors.New("a log record of the gateway's does not say what it stands for: a processor before this one has changed it")
 
-// ReadGateway reads the telling that a log record stands for. The content has to be normalised, and stays
-// the gateway's. The scope's name is that of the gateway.
+// ReadGateway reads the telling that a log record stands for, of those there are. The content has to be
+// normalised, and stays the gateway's. The scope's name is that of the gateway.
 func ReadGateway(it *Interaction, told []*Interaction, scope pcommon.InstrumentationScope, rec plog.LogRecord) error {
 	v, ok := rec.Attributes().Get(gatewayTelling)
 	if !ok || v.Type() != pcommon.ValueTypeInt || v.Int() < 0 || v.Int() >= int64(len(told)) {

@@ -16,14 +16,11 @@ import (
 // that the API gave the answer.
 func (b *batch) gateway(i int, in *Item) {
 	g := in.Gateway
-	c := b.w.gatewayCall(&in.Interaction)
-	if c == nil {
+	if g.CallID == uuid.Nil {
 		return
 	}
+	c := b.w.gatewayCall(g.CallID, in.ResponseID, in.RequestID)
 	b.res.EventIDs[i] = c.id
-	if g.Status == "" {
-		return
-	}
 	if !g.Activity {
 		c.told = true
 		src := b.source(in)
@@ -55,12 +52,8 @@ func (b *batch) gateway(i int, in *Item) {
 	c.own.add(r)
 }
 
-// gatewayCall is the call that is told of, which is known by the API's ids from now on; nil when it has no id.
-func (w *Window) gatewayCall(in *genai.Interaction) *call {
-	id := in.Gateway.CallID
-	if id == uuid.Nil {
-		return nil
-	}
+// gatewayCall is the call that is told of, which is known by the API's ids from now on.
+func (w *Window) gatewayCall(id uuid.UUID, responseID, requestID string) *call {
 	k := makeKey("event", string(id[:]))
 	c := w.find(k)
 	if c == nil {
@@ -69,18 +62,16 @@ func (w *Window) gatewayCall(in *genai.Interaction) *call {
 	} else {
 		w.touch(c)
 	}
-	w.bindIDs(c, in.ResponseID, in.RequestID)
+	w.bindIDs(c, responseID, requestID)
 	return c
 }
 
-// Name takes tellings of the gateway's that only name the API's ids of calls: nothing is observed.
-func (w *Window) Name(told []*genai.Interaction) {
+// NameCall implements genai.Namer: nothing is observed.
+func (w *Window) NameCall(call uuid.UUID, responseID, requestID string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.begin()
-	for _, in := range told {
-		w.gatewayCall(in)
-	}
+	w.gatewayCall(call, responseID, requestID)
 }
 
 // gatewayDigest identifies a telling of the gateway's: it tells of a call once when it is

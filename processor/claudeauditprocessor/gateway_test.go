@@ -40,9 +40,12 @@ func gatewayLogs(told ...*genai.Interaction) plog.Logs {
 	return ld
 }
 
-func (p *pipeline) tell(t *testing.T, told ...*genai.Interaction) error {
+// tell takes what a gateway tells, and returns whom it can tell the ids of the answers.
+func (p *pipeline) tell(t *testing.T, told ...*genai.Interaction) *genai.Names {
 	t.Helper()
-	return p.logs.ConsumeLogs(genai.WithGateway(t.Context(), told), gatewayLogs(told...))
+	names := &genai.Names{}
+	require.NoError(t, p.logs.ConsumeLogs(genai.WithGateway(t.Context(), genai.Told{Calls: told, Names: names}), gatewayLogs(told...)))
+	return names
 }
 
 func TestGateway(t *testing.T) {
@@ -51,7 +54,7 @@ func TestGateway(t *testing.T) {
 	p := start(t, cfg)
 	first, second := gatewayCall(), gatewayCall()
 	second.Gateway.CallID, second.RequestModel = uuid.New(), "claude-opus-4-5"
-	require.NoError(t, p.tell(t, first, second))
+	p.tell(t, first, second)
 	got := p.observations()
 	require.Len(t, got, 2)
 	r := got[0]
@@ -67,7 +70,7 @@ func TestGateway(t *testing.T) {
 	require.Equal(t, audit.Restricted, got[1].DataClassification, "conditions see attributes")
 
 	// What is told again after a failure is the same.
-	require.NoError(t, p.tell(t, first))
+	p.tell(t, first)
 	require.Equal(t, r, p.observations()[2])
 	require.Equal(t, gatewayCall(), first, "what is told is not changed")
 }
@@ -76,10 +79,9 @@ func TestGateway(t *testing.T) {
 func TestGatewayNamesAnAnswer(t *testing.T) {
 	p := start(t, createDefaultConfig().(*Config))
 	call := gatewayCall()
-	require.NoError(t, p.tell(t, call))
+	names := p.tell(t, call)
 	p.records.Reset()
-	require.NoError(t, p.tell(t, &genai.Interaction{ResponseID: "msg_01", Gateway: &genai.Gateway{CallID: call.Gateway.CallID}}))
-	require.Empty(t, p.records.AllLogs(), "it is told to the processor alone")
+	names.NameCall(call.Gateway.CallID, "msg_01", "")
 	p.sendTraces(t, newCall())
 	require.Equal(t, call.Gateway.CallID, one(t, p).EventID)
 }
@@ -98,8 +100,8 @@ func TestGatewayIsNotForged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.records.Reset()
-			told := []*genai.Interaction{gatewayCall()}
-			ld := gatewayLogs(told...)
+			told := genai.Told{Calls: []*genai.Interaction{gatewayCall()}, Names: &genai.Names{}}
+			ld := gatewayLogs(told.Calls...)
 			change(ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes())
 			require.ErrorIs(t, p.logs.ConsumeLogs(genai.WithGateway(context.Background(), told), ld), genai.ErrTelling)
 			require.Empty(t, p.records.AllLogs())

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 
@@ -15,7 +14,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
-	"go.opentelemetry.io/collector/processor/processorhelper"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
@@ -261,9 +259,8 @@ func (r logRef) open() (*ottllog.TransformContext, func()) {
 
 func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Logs, error) {
 	told, gateway := genai.FromGateway(ctx)
-	if gateway && !slices.ContainsFunc(told, func(it *genai.Interaction) bool { return it.Gateway.Status != "" }) {
-		p.window.Name(told)
-		return ld, processorhelper.ErrSkipProcessingData // it was told to this processor alone
+	if gateway {
+		told.Names.Tell(p.window)
 	}
 	req := p.begin()
 	defer p.end(req)
@@ -277,7 +274,7 @@ func (p *auditProcessor) processLogs(ctx context.Context, ld plog.Logs) (plog.Lo
 				it := req.next()
 				if !gateway {
 					req.reader.Log(&it.Interaction, &res, sl.Scope(), rec)
-				} else if err := genai.ReadGateway(&it.Interaction, told, sl.Scope(), rec); err != nil {
+				} else if err := genai.ReadGateway(&it.Interaction, told.Calls, sl.Scope(), rec); err != nil {
 					return ld, err
 				}
 				p.narrow(&it.Interaction)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"mime/multipart"
@@ -245,14 +246,20 @@ func FuzzRewriteResultsURLs(f *testing.F) {
 	})
 }
 
+// settled is a gateway whose settings are all that is of use.
+func settled(t *testing.T) *Gateway {
+	g := New(Settings{Limits: testLimits()})
+	t.Cleanup(func() { require.NoError(t, g.Shutdown(context.Background())) })
+	return g
+}
+
 // Results may come in any pieces, and may be broken.
 func FuzzResults(f *testing.F) {
 	f.Add([]byte(`{"custom_id":"a","result":{"type":"succeeded","message":{"content":[{"type":"text","text":"x"}]}}}`+"\n"+`{"custom_id":"b","result":{"type":"errored","error":{"type":"error","error":{"type":"x"}}}}`), uint8(7))
 	f.Add([]byte("{\"custom_id\":\"a\",\"result\":{\"type\":\"expired\"}}\r\n\n{\n"), uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, piece uint8) {
 		read := func(n int) (int, bool, []string) {
-			g := New(Settings{Limits: testLimits(), Now: time.Now})
-			o := &resultsObserver{c: &call{g: g}, batch: &Batch{ID: "b"}}
+			o := &resultsObserver{c: &call{g: settled(t)}, batch: &Batch{ID: "b"}}
 			for rest := data; len(rest) > 0; {
 				k := min(len(rest), n)
 				o.write(rest[:k])
@@ -285,11 +292,11 @@ func FuzzBatchBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		v, err := jcs.ParseStrict(string(data), jcs.DefaultLimits)
 		if err != nil {
-			c := &call{g: New(Settings{Limits: testLimits()}), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
+			c := &call{g: settled(t), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
 			require.NotNil(t, c.parseBatch(), "what is no JSON is no batch")
 			return
 		}
-		c := &call{g: New(Settings{Limits: testLimits()}), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
+		c := &call{g: settled(t), r: httptest.NewRequest(http.MethodPost, "/", nil), body: bytes.Clone(data)}
 		if err := c.parseBatch(); err == nil {
 			require.Len(t, c.items, v.Get("requests").Len())
 			for _, i := range c.items {

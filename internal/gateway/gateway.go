@@ -101,10 +101,8 @@ type Gateway struct {
 	buffered *semaphore.Weighted
 	names    genai.Names
 
-	// outcomes are the calls whose outcome is being recorded.
-	outcomes  sync.WaitGroup
-	ended     chan ended    // outcomes that wait to be recorded
-	recorders chan struct{} // those that record them
+	ended     chan ended     // outcomes that wait to be recorded
+	outcomes  sync.WaitGroup // of those who record them
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	aborted   context.Context // ends when calls may go on no longer
@@ -119,7 +117,7 @@ type Gateway struct {
 	batches map[string]*Batch // whose results are waited for, by their ids
 }
 
-// New makes a Gateway.
+// New makes a Gateway, which Shutdown ends.
 func New(set Settings) *Gateway {
 	if set.Now == nil {
 		set.Now = time.Now
@@ -128,10 +126,13 @@ func New(set Settings) *Gateway {
 	g := &Gateway{
 		set:      set,
 		buffered: semaphore.NewWeighted(set.Limits.BufferedBytes),
-		ended:    make(chan ended, set.Limits.PendingOutcomes), recorders: make(chan struct{}, recorders),
+		ended:    make(chan ended, set.Limits.PendingOutcomes),
 		stopping: make(chan struct{}),
 		aborted:  aborted, abort: abort,
 		batches: map[string]*Batch{},
+	}
+	for range recorders {
+		g.outcomes.Go(g.recordEnded)
 	}
 	if set.BatchPoll > 0 {
 		g.callsOpen.Go(g.pollBatches)
@@ -148,7 +149,13 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.entry.Lock()
 	g.stopped = true
 	g.entry.Unlock()
-	g.stopOnce.Do(func() { close(g.stopping) })
+	g.stopOnce.Do(func() {
+		close(g.stopping)
+		go func() {
+			g.callsOpen.Wait()
+			close(g.ended)
+		}()
+	})
 	defer func() {
 		for _, u := range g.set.Upstreams {
 			u.close()
@@ -156,7 +163,6 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	}()
 	done := make(chan struct{})
 	go func() {
-		g.callsOpen.Wait()
 		g.outcomes.Wait()
 		close(done)
 	}()

@@ -112,11 +112,13 @@ func (s *sink) events(event string) []genai.Interaction {
 	return out
 }
 
-// ended waits for n outcomes.
+// ended waits for n outcomes, and returns them in the order in which the calls began: several are recorded at a time.
 func (s *sink) ended(t *testing.T, n int) []genai.Interaction {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(s.events(eventEnded)) >= n }, 10*time.Second, 2*time.Millisecond, "outcomes")
-	return s.events(eventEnded)
+	ended := s.events(eventEnded)
+	slices.SortStableFunc(ended, func(a, b genai.Interaction) int { return a.Start.Compare(b.Start) })
+	return ended
 }
 
 type noMetrics struct{}

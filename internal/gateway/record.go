@@ -79,54 +79,39 @@ const (
 // works or the gateway stops: a call that has no end is found at the next start. What ends while others
 // are being recorded is recorded together.
 func (g *Gateway) outcome(c *call, it *genai.Interaction) {
-	g.outcomes.Add(1)
-	ctx := context.WithoutCancel(c.r.Context())
 	e := ended{it: it}
 	if c.op.batch == "" { // else it was made: they end with their results
 		e.items = c.items
 	}
 	select {
 	case g.ended <- e:
-		g.record()
-	default:
-		defer g.outcomes.Done() // as many as may be wait already: now the client waits too
+	default: // as many as may be wait already: now the client waits too
+		ctx := context.WithoutCancel(c.r.Context())
 		g.recordItems(ctx, it, e.items)
 		g.recordOutcome(ctx, it)
 	}
 }
 
-// record makes sure that somebody records what has ended.
-func (g *Gateway) record() {
-	select {
-	case g.recorders <- struct{}{}:
-	default:
-		return
-	}
-	go func() {
-		group := make([]*genai.Interaction, 0, recordAtOnce)
-		for {
-			group = group[:0]
-			for more := true; more && len(group) < recordAtOnce; {
+// recordEnded records what has ended, until there is no more to come.
+func (g *Gateway) recordEnded() {
+	group := make([]*genai.Interaction, 0, recordAtOnce)
+	for e := range g.ended {
+		for more := true; more; {
+			// Before the end of the batch they are of.
+			g.recordItems(context.Background(), e.it, e.items)
+			group = append(group, e.it)
+			more = false
+			if len(group) < recordAtOnce {
 				select {
-				case e := <-g.ended:
-					group = append(group, e.it)
-					// Before the end of the batch they are of.
-					g.recordItems(context.Background(), e.it, e.items)
+				case e, more = <-g.ended:
 				default:
-					more = false
 				}
 			}
-			if len(group) == 0 {
-				break
-			}
-			g.recordOutcome(context.Background(), group...)
-			g.outcomes.Add(-len(group))
 		}
-		<-g.recorders
-		if len(g.ended) > 0 {
-			g.record() // it came between the last look and here
-		}
-	}()
+		g.recordOutcome(context.Background(), group...)
+		clear(group)
+		group = group[:0]
+	}
 }
 
 const (

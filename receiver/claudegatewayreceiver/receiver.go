@@ -131,6 +131,13 @@ func (r *gatewayReceiver) Start(ctx context.Context, host component.Host) error 
 // Shutdown lets calls end for a while, then ends them, and waits for their records.
 func (r *gatewayReceiver) Shutdown(ctx context.Context) error {
 	r.tb.Shutdown()
+	if r.gateway == nil {
+		return nil
+	}
+	return errors.Join(r.endCalls(ctx), r.gateway.Shutdown(ctx))
+}
+
+func (r *gatewayReceiver) endCalls(ctx context.Context) error {
 	if r.server == nil {
 		return nil
 	}
@@ -146,7 +153,7 @@ func (r *gatewayReceiver) Shutdown(ctx context.Context) error {
 		}
 	}
 	r.serving.Wait()
-	return errors.Join(err, r.gateway.Shutdown(ctx))
+	return err
 }
 
 // metrics are the component's own.

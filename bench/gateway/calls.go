@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -16,8 +15,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // roundTime is how long a way is measured before it is another's turn.
@@ -39,7 +36,7 @@ type taken struct {
 }
 
 // calls measures whole calls, with 1 and with 32 callers that each wait for their answer.
-func calls(ctx context.Context, set settings, dir string, ways []*process) error {
+func calls(ctx context.Context, set settings, ways []*process) error {
 	for _, way := range ways { // none is measured cold
 		if _, err := call(ctx, way, 8, roundTime/2); err != nil {
 			return fmt.Errorf("%s: %w", way.name, err)
@@ -47,10 +44,6 @@ func calls(ctx context.Context, set settings, dir string, ways []*process) error
 	}
 	for range set.rounds {
 		for _, callers := range []int{1, 32} {
-			sync, err := syncTime(dir)
-			if err != nil {
-				return err
-			}
 			got := map[string]taken{}
 			for _, way := range ways {
 				t, err := call(ctx, way, callers, roundTime)
@@ -60,9 +53,9 @@ func calls(ctx context.Context, set settings, dir string, ways []*process) error
 				got[way.name] = t
 				line("GatewayCalls/callers=%d/%s", callers, way.name)("p50-ms", t.p50, "p99-ms", t.p99, "calls/s", t.rate, "calls/cpu-s", t.perCPU)
 			}
-			proxy, gateway := got["proxy"], got["gateway"]
+			proxy, syncing, gateway := got["proxy"], got["proxy-sync"], got["gateway"]
 			line("GatewayAdded/callers=%d", callers)("p50-ms", gateway.p50-proxy.p50, "p99-ms", gateway.p99-proxy.p99,
-				"sync-ms", sync, "over-ms", gateway.p50-proxy.p50-sync)
+				"sync-ms", syncing.p50-proxy.p50, "over-ms", gateway.p50-syncing.p50)
 		}
 	}
 	return nil
@@ -165,28 +158,6 @@ func call(ctx context.Context, way *process, callers int, long time.Duration) (t
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-// syncTime is the median time that it takes until 4 KB more of a file are on disk, where the ledger is.
-func syncTime(dir string) (float64, error) {
-	f, err := os.Create(filepath.Join(dir, "sync"))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	took := make([]time.Duration, 200)
-	for i := range took {
-		from := time.Now()
-		if _, err := f.Write(make([]byte, 4<<10)); err != nil {
-			return 0, err
-		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
-			return 0, err
-		}
-		took[i] = time.Since(from)
-	}
-	slices.Sort(took)
-	return ms(took[len(took)/2]), nil
-}
 
 // verify makes sure that what was measured was recorded.
 func verify(ctx context.Context, set settings, dir string) error {

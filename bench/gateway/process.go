@@ -31,12 +31,12 @@ type process struct {
 }
 
 // startSelf starts this program in a role.
-func startSelf(ctx context.Context, role, target string) (*process, error) {
+func startSelf(ctx context.Context, role, target, log string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-role", role, "-target", target)
+	cmd := exec.CommandContext(ctx, self, "-role", role, "-target", target, "-log", log)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

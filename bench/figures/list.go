@@ -22,7 +22,7 @@ var figures = []figure{
 	{what: "verify, entries of 1 KB a second and core", bench: "Verify/ledger", unit: "entries/s", reach: 0.4e6, form: plain},
 	{what: "verify of bare SHA-256", bench: "Verify/ledger", unit: "MB/s", base: "Verify/sha256", reach: 0.35, form: percent},
 	{what: "sealed into a bucket of sealed into a folder", bench: "Seal/bucket", unit: "sealed-entries/s", base: "Seal/folder", form: percent},
-	{what: "gateway's p50, 1 caller, over a bare proxy's and a sync, ms", bench: "GatewayAdded/callers=1", unit: "over-ms", reach: 0.3, most: true, form: plain},
+	{what: "gateway's p50, 1 caller, over a bare proxy's that syncs, ms", bench: "GatewayAdded/callers=1", unit: "over-ms", reach: 0.3, most: true, form: plain},
 	{what: "gateway's p50, 1 caller, of a bare proxy's", bench: "GatewayCalls/callers=1/gateway", unit: "p50-ms", base: "GatewayCalls/callers=1/proxy", form: times},
 	{what: "gateway's p50, 1 caller, of direct", bench: "GatewayCalls/callers=1/gateway", unit: "p50-ms", base: "GatewayCalls/callers=1/direct", form: times},
 	{what: "gateway's p99, 1 caller, of a bare proxy's", bench: "GatewayCalls/callers=1/gateway", unit: "p99-ms", base: "GatewayCalls/callers=1/proxy", form: times},

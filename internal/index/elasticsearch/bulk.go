@@ -75,8 +75,8 @@ var lasting = []string{
 }
 
 // bulk sends the items and tells in each how it ended. Items that were refused
-// for now (429, 5xx, an index that can't be written) are sent again after a
-// while; err says that some are left undone.
+// for now (429, 5xx, an index that can't be written), one by one or with their whole
+// request (429), are sent again after a while; err says that some are left undone.
 func (c connection) bulk(ctx context.Context, items []*item, refused func(retry int)) error {
 	wait := minItemRetry
 	for try := 1; ; try++ {
@@ -84,6 +84,9 @@ func (c connection) bulk(ctx context.Context, items []*item, refused func(retry 
 		var again []*item
 		for _, part := range parts(items) {
 			e, left, err := c.bulkOnce(ctx, part)
+			if errors.As(err, &e) && e.Status == http.StatusTooManyRequests {
+				left, err = part, nil // its queue or its memory is full, and it has looked at none of them
+			}
 			if err != nil {
 				return fmt.Errorf("writing %d documents: %w", len(part), err)
 			}

@@ -278,23 +278,34 @@ func TestDeadLetters(t *testing.T) {
 	require.Empty(t, check(t, s.Reader, l))
 }
 
-// Items that are refused for now are sent again, and nothing is written twice.
+// What is refused for now, some of the items or whole requests, is sent again, and nothing is written twice.
 func TestRefusedItems(t *testing.T) {
 	server := estest.Shared(t)
-	proxy := estest.NewProxy(t, server)
-	proxy.Share.Store(30)
-	l := history(9, 600, "a")
-	prefix := server.Prefix(t)
-	refused := 0
-	var mu sync.Mutex
-	s := openStore(t, &estest.Server{URL: proxy.URL}, prefix, func(o *Options) {
-		o.Refused = func(n int) { mu.Lock(); refused += n; mu.Unlock() }
-	})
-	require.NoError(t, (&index.Follower{Ledger: l, Store: s}).CatchUp(t.Context()))
-	require.Positive(t, refused)
-	require.EqualValues(t, proxy.Refused.Load(), refused)
-	require.Equal(t, indextest.Dump(t, reference(t, l)), indextest.Dump(t, s))
-	require.Empty(t, check(t, s.Reader, l))
+	for name, tc := range map[string]struct {
+		share, whole int64
+		batch        int
+	}{
+		"items":    {share: 30, batch: index.DefaultBatchEntries},
+		"requests": {whole: 30, batch: 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := estest.NewProxy(t, server)
+			proxy.Share.Store(tc.share)
+			proxy.Whole.Store(tc.whole)
+			l := history(9, 600, "a")
+			prefix := server.Prefix(t)
+			refused := 0
+			var mu sync.Mutex
+			s := openStore(t, &estest.Server{URL: proxy.URL}, prefix, func(o *Options) {
+				o.Refused = func(n int) { mu.Lock(); refused += n; mu.Unlock() }
+			})
+			require.NoError(t, (&index.Follower{Ledger: l, Store: s, BatchEntries: tc.batch}).CatchUp(t.Context()))
+			require.Positive(t, refused)
+			require.EqualValues(t, proxy.Refused.Load(), refused)
+			require.Equal(t, indextest.Dump(t, reference(t, l)), indextest.Dump(t, s))
+			require.Empty(t, check(t, s.Reader, l))
+		})
+	}
 }
 
 // What somebody changes, removes or adds is found, and repaired from the ledger.

@@ -14,15 +14,15 @@ import (
 	"testing"
 )
 
-// Proxy stands before a server and refuses some of the writes of bulk requests,
-// as a server does whose queue is full: those are not carried out, and answered
-// with 429.
+// Proxy stands before a server and refuses some of the writes of bulk requests, or
+// some of these requests, as a server does whose queue or memory is full: those are
+// not carried out, and answered with 429.
 type Proxy struct {
 	URL     string
 	Refused atomic.Int64 // writes
 	Passed  atomic.Int64 // writes
-	// Share of the writes to refuse, in percent.
-	Share atomic.Int64
+	// Share of the writes to refuse, and Whole of the requests of writes, in percent.
+	Share, Whole atomic.Int64
 	// Requests counts all, and Fail is asked before each is handed on and after
 	// it was answered whether to break the connection instead. May be nil.
 	Requests atomic.Int64
@@ -55,7 +55,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var refused []bool
 	if strings.HasSuffix(r.URL.Path, "/_bulk") {
-		body, refused = p.thin(body)
+		if rand.Int64N(100) < p.Whole.Load() {
+			p.thin(body, 100)
+			writeAnswer(w, http.StatusTooManyRequests, []byte(`{"error":{"type":"circuit_breaking_exception","reason":"refused by a test"},"status":429}`))
+			return
+		}
+		body, refused = p.thin(body, p.Share.Load())
 		if len(body) == 0 {
 			writeAnswer(w, http.StatusOK, merge(nil, refused))
 			return
@@ -108,8 +113,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// thin takes out the writes that are refused.
-func (p *Proxy) thin(body []byte) ([]byte, []bool) {
+// thin takes out the writes that are refused, a share in percent.
+func (p *Proxy) thin(body []byte, share int64) ([]byte, []bool) {
 	lines := bytes.SplitAfter(body, []byte("\n"))
 	var out []byte
 	var refused []bool
@@ -118,7 +123,7 @@ func (p *Proxy) thin(body []byte) ([]byte, []bool) {
 		if bytes.HasPrefix(lines[i], []byte(`{"delete"`)) {
 			n = 1
 		}
-		refuse := rand.Int64N(100) < p.Share.Load()
+		refuse := rand.Int64N(100) < share
 		refused = append(refused, refuse)
 		if refuse {
 			p.Refused.Add(1)

@@ -428,48 +428,96 @@ func (s *Local) Stat(ctx context.Context, key string) (ObjectInfo, error) {
 	return ObjectInfo{Key: key, Size: st.Size()}, nil
 }
 
-// List implements Store.
+// List implements Store. Of objects that are put in the order of their keys while it runs, it lists none without
+// those before.
 func (s *Local) List(ctx context.Context, prefix, after string, fn func(ObjectInfo) error) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
 	dir := strings.TrimSuffix(prefix, "/")
-	return s.walk(ctx, dir, after, fn)
-}
-
-func (s *Local) walk(ctx context.Context, dir, after string, fn func(ObjectInfo) error) error {
-	if err := ctx.Err(); err != nil {
+	// A folder is read in no order, and may or may not show what is made meanwhile: a file, and not one that was made
+	// before. What was there before the reading began it shows, and so all that was put before the last object of now.
+	last, err := s.last(ctx, dir)
+	if err != nil || last <= after {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(dir)))
+	return s.walk(ctx, dir, after, last, fn)
+}
+
+// last is the last key under a folder, "" when there is none.
+func (s *Local) last(ctx context.Context, dir string) (string, error) {
+	entries, err := s.read(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range slices.Backward(entries) {
+		if !e.IsDir() {
+			return e.key, nil
+		}
+		if key, err := s.last(ctx, e.key); err != nil || key != "" {
+			return key, err
+		}
+	}
+	return "", nil
+}
+
+// entry is an object or a folder of objects.
+type entry struct {
+	fs.DirEntry
+	key string
+}
+
+// order is where an entry stands among others: the keys are in order, not the names, and "a-b" is before "a/b".
+func (e *entry) order() string {
+	if e.IsDir() {
+		return e.key + "/"
+	}
+	return e.key
+}
+
+// read returns a folder's entries in the order of their keys.
+func (s *Local) read(ctx context.Context, dir string) ([]entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	found, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(dir)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a folder without objects, or removed meanwhile
+		return nil, nil // a folder without objects, or removed meanwhile
 	}
 	if err != nil {
-		return fmt.Errorf("list objects: %w", err)
+		return nil, fmt.Errorf("list objects: %w", err)
 	}
-	// The order of keys, not of names: "a-b" sorts before "a/b".
-	order := func(e fs.DirEntry) string {
-		if e.IsDir() {
-			return e.Name() + "/"
-		}
-		return e.Name()
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(order(a), order(b)) })
-	for _, e := range entries {
-		key := e.Name()
+	entries := make([]entry, 0, len(found))
+	for _, f := range found {
+		key := f.Name()
 		if dir != "" {
 			key = dir + "/" + key
 		}
-		if key == tempDir || key == locksDir {
-			continue
+		if key != tempDir && key != locksDir {
+			entries = append(entries, entry{f, key})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.order(), b.order()) })
+	return entries, nil
+}
+
+// walk calls fn with the objects whose keys are after after, up to last.
+func (s *Local) walk(ctx context.Context, dir, after, last string, fn func(ObjectInfo) error) error {
+	entries, err := s.read(ctx, dir)
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		e, key := &entries[i], entries[i].key
+		if e.order() > last {
+			return nil
 		}
 		if e.IsDir() {
 			// Skip a folder whose keys all sort before after.
 			if p := key + "/"; p < after && !strings.HasPrefix(after, p) {
 				continue
 			}
-			if err := s.walk(ctx, key, after, fn); err != nil {
+			if err := s.walk(ctx, key, after, last, fn); err != nil {
 				return err
 			}
 			continue

@@ -3,13 +3,16 @@ package bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -90,4 +93,34 @@ func TestLocalRemovesWhatACrashLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, "new", entries[0].Name())
+}
+
+// What is listed while objects are put one after the other, as a ledger's segments are, has no gaps: a folder's entries are in
+// no order, so reading them may pass over a file that was made before another one that it has.
+func TestListWhilePutting(t *testing.T) {
+	s := NewLocal(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	var putting sync.WaitGroup
+	putting.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			// As Put does, but without a sync.
+			path := filepath.Join(s.Root(), fmt.Sprintf("seg/hh=%02d/%08d", i/2000, i))
+			assert.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			assert.NoError(t, os.WriteFile(path, nil, 0o600))
+		}
+	})
+	for listed := 0; listed < 10_000; {
+		n := 0
+		require.NoError(t, s.List(ctx, "seg/", "", func(o ObjectInfo) error {
+			if want := fmt.Sprintf("seg/hh=%02d/%08d", n/2000, n); o.Key != want {
+				return fmt.Errorf("%s instead of %s", o.Key, want)
+			}
+			n++
+			return nil
+		}))
+		require.GreaterOrEqual(t, n, listed)
+		listed = n
+	}
+	cancel()
+	putting.Wait()
 }

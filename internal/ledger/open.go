@@ -592,11 +592,9 @@ func (l *Log) fillWindow(ctx context.Context, p *part) error {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.StoreTimeout)
 	defer cancel()
 	now := l.opts.hooks.now()
-	dir := "v1/" + l.origin + "/seg/"
 	var names []segName
-	err := l.store.List(ctx, dir, dir+hourPath(now.Add(-l.opts.DedupAge)), func(o bucket.ObjectInfo) error {
-		if n, ok := parseSegKey(o.Key[len(dir):]); ok && n.first < p.header.First {
-			n.key = o.Key
+	err := eachSegment(ctx, l.store, l.origin, "v1/"+l.origin+"/seg/"+hourPath(now.Add(-l.opts.DedupAge)), 0, func(n segName) error {
+		if n.first < p.header.First {
 			names = append(names, n)
 		}
 		return nil

@@ -283,15 +283,14 @@ func (r *Reader) list(ctx context.Context, stream string) error {
 		return fmt.Errorf("read ledger: invalid stream name %q", stream)
 	}
 	r.mu.Lock()
-	after := r.view(stream).last
+	after, next := r.view(stream).last, uint64(0)
+	if segs := r.view(stream).segs; len(segs) > 0 {
+		next = segs[len(segs)-1].end()
+	}
 	r.mu.Unlock()
-	dir := "v1/" + stream + "/seg/"
 	var fresh []segName
-	err := r.store.List(ctx, dir, after, func(o bucket.ObjectInfo) error {
-		if n, ok := parseSegKey(o.Key[len(dir):]); ok {
-			n.key, n.size = o.Key, o.Size
-			fresh = append(fresh, n)
-		}
+	err := eachSegment(ctx, r.store, stream, after, next, func(n segName) error {
+		fresh = append(fresh, n)
 		return nil
 	})
 	if err != nil {

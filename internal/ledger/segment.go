@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/claudeaudit/claudeaudit/internal/bucket"
 )
 
 // A segment file is zstd frames of whole lines, then four skippable frames:
@@ -404,6 +407,33 @@ type segName struct {
 }
 
 func (n segName) end() uint64 { return n.first + uint64(n.count) }
+
+// eachSegment calls fn with the names of a stream's segments after a key, in their order; next is the entry that the
+// first of them begins with. Where one is missing it looks once more: a store over folders may show a segment that has
+// just been stored and not the one that was before. An error of fn ends it and is returned as it is.
+func eachSegment(ctx context.Context, store bucket.Store, stream, after string, next uint64, fn func(segName) error) error {
+	dir := "v1/" + stream + "/seg/"
+	for looked, again := "", true; again; {
+		again = false
+		err := store.List(ctx, dir, after, func(o bucket.ObjectInfo) error {
+			n, ok := parseSegKey(o.Key[len(dir):])
+			if !ok {
+				return nil
+			}
+			if again = n.first > next && o.Key != looked; again {
+				looked = o.Key
+				return errStop
+			}
+			n.key, n.size = o.Key, o.Size
+			after, next = n.key, max(next, n.end())
+			return fn(n)
+		})
+		if err != nil && !again {
+			return err
+		}
+	}
+	return nil
+}
 
 // parseSegKey reads "dt=…/hh=…/<first>-<count>-<root>.ndjson.zst".
 func parseSegKey(rest string) (n segName, ok bool) {

@@ -867,16 +867,17 @@ func (v *verifier) checkStream(ctx context.Context, s *streamCheck, witnesses []
 
 // segments reads the segments after s.lastKey.
 func (v *verifier) segments(ctx context.Context, s *streamCheck, marks *marks, classes *classCursors) error {
-	dir := "v1/" + s.Origin + "/seg/"
+	after, next := s.lastKey, s.tree.size
 	var failed error
 	list := func(yield func(segName) bool) {
-		for o := range objects(ctx, v.store, dir, s.lastKey, &failed) {
-			if n, ok := parseSegKey(o.Key[len(dir):]); ok {
-				n.key, n.size = o.Key, o.Size
-				if !yield(n) {
-					return
-				}
+		err := eachSegment(ctx, v.store, s.Origin, after, next, func(n segName) error {
+			if !yield(n) {
+				return errStop
 			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			failed = err
 		}
 	}
 	for res := range ordered(ctx, v.opts.Workers, list, func(n segName) segResult { return v.checkSegment(ctx, s, n) }) {

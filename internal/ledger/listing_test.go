@@ -79,13 +79,15 @@ func TestListingWithoutASegment(t *testing.T) {
 		require.Equal(t, KindMissing, r.Problems[0].Kind)
 	})
 
-	t.Run("read", func(t *testing.T) {
-		s := &hiding{Store: bucket.NewLocal(filepath.Join(e.dir, "store")), segment: "0000000000000009-"}
-		s.times.Store(1)
-		r := NewReader(s, filepath.Join(e.dir, "wal"))
-		n := 0
-		require.NoError(t, r.Entries(t.Context(), l.Origin(), 0, func(uint64, []byte) error { n++; return nil }))
-		require.Equal(t, each*segments, n)
-		require.NoError(t, r.Close())
-	})
+	for name, times := range map[string]int64{"read": 1, "read, shown late": 2} {
+		t.Run(name, func(t *testing.T) {
+			s := &hiding{Store: bucket.NewLocal(filepath.Join(e.dir, "store")), segment: "0000000000000009-"}
+			s.times.Store(times)
+			r := NewReader(s, filepath.Join(e.dir, "wal"))
+			n := 0
+			require.NoError(t, r.Entries(t.Context(), l.Origin(), 0, func(uint64, []byte) error { n++; return nil }))
+			require.Equal(t, each*segments, n)
+			require.NoError(t, r.Close())
+		})
+	}
 }

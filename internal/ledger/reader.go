@@ -219,8 +219,11 @@ func (r *Reader) Entries(ctx context.Context, stream string, from uint64, fn fun
 		if !known && err == nil {
 			return nil
 		}
-		if misses++; misses > patience {
+		switch misses++; {
+		case misses > patience:
 			return fmt.Errorf("read ledger: %w: entry %d of %s, which has %d", ErrGap, next, stream, durable)
+		case misses == patience/2:
+			r.listAnew(stream) // a listing may have lacked it
 		}
 		select {
 		case <-ctx.Done():
@@ -275,6 +278,14 @@ func (r *Reader) find(stream string, seq uint64) (segName, bool) {
 		return segName{}, false
 	}
 	return segs[i], true
+}
+
+// listAnew has the next list learn of all segments again.
+func (r *Reader) listAnew(stream string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.view(stream)
+	v.segs, v.last = nil, ""
 }
 
 // list learns of segments stored since the last call.

@@ -434,19 +434,18 @@ func (s *Local) List(ctx context.Context, prefix, after string, fn func(ObjectIn
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	dir := strings.TrimSuffix(prefix, "/")
 	// A folder is read in no order, and may or may not show what is made meanwhile: a file, and not one that was made
 	// before. What was there before the reading began it shows, and so all that was put before the last object of now.
-	last, err := s.last(ctx, dir)
+	last, err := s.last(ctx, prefix)
 	if err != nil || last <= after {
 		return err
 	}
-	return s.walk(ctx, dir, after, last, fn)
+	return s.walk(ctx, prefix, after, last, fn)
 }
 
-// last is the last key under a folder, "" when there is none.
-func (s *Local) last(ctx context.Context, dir string) (string, error) {
-	entries, err := s.read(ctx, dir)
+// last is the last key under a prefix, "" when there is none.
+func (s *Local) last(ctx context.Context, prefix string) (string, error) {
+	entries, err := s.read(ctx, prefix)
 	if err != nil {
 		return "", err
 	}
@@ -461,26 +460,19 @@ func (s *Local) last(ctx context.Context, dir string) (string, error) {
 	return "", nil
 }
 
-// entry is an object or a folder of objects.
+// entry is an object, or a folder of objects.
 type entry struct {
 	fs.DirEntry
-	key string
+	key string // a folder's is the prefix of its objects, with the slash
 }
 
-// order is where an entry stands among others: the keys are in order, not the names, and "a-b" is before "a/b".
-func (e *entry) order() string {
-	if e.IsDir() {
-		return e.key + "/"
-	}
-	return e.key
-}
-
-// read returns a folder's entries in the order of their keys.
-func (s *Local) read(ctx context.Context, dir string) ([]entry, error) {
+// read returns what is in the folder of a prefix, in the order of the keys, which is not that of the names: "a-b" is
+// before "a/b".
+func (s *Local) read(ctx context.Context, prefix string) ([]entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	found, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(dir)))
+	found, err := os.ReadDir(filepath.Join(s.root, filepath.FromSlash(prefix)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a folder without objects, or removed meanwhile
 	}
@@ -489,40 +481,40 @@ func (s *Local) read(ctx context.Context, dir string) ([]entry, error) {
 	}
 	entries := make([]entry, 0, len(found))
 	for _, f := range found {
-		key := f.Name()
-		if dir != "" {
-			key = dir + "/" + key
+		key := prefix + f.Name()
+		if key == tempDir || key == locksDir {
+			continue
 		}
-		if key != tempDir && key != locksDir {
-			entries = append(entries, entry{f, key})
+		if f.IsDir() {
+			key += "/"
 		}
+		entries = append(entries, entry{f, key})
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.order(), b.order()) })
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
 	return entries, nil
 }
 
 // walk calls fn with the objects whose keys are after after, up to last.
-func (s *Local) walk(ctx context.Context, dir, after, last string, fn func(ObjectInfo) error) error {
-	entries, err := s.read(ctx, dir)
+func (s *Local) walk(ctx context.Context, prefix, after, last string, fn func(ObjectInfo) error) error {
+	entries, err := s.read(ctx, prefix)
 	if err != nil {
 		return err
 	}
-	for i := range entries {
-		e, key := &entries[i], entries[i].key
-		if e.order() > last {
+	for _, e := range entries {
+		if e.key > last {
 			return nil
 		}
 		if e.IsDir() {
 			// Skip a folder whose keys all sort before after.
-			if p := key + "/"; p < after && !strings.HasPrefix(after, p) {
+			if e.key < after && !strings.HasPrefix(after, e.key) {
 				continue
 			}
-			if err := s.walk(ctx, key, after, last, fn); err != nil {
+			if err := s.walk(ctx, e.key, after, last, fn); err != nil {
 				return err
 			}
 			continue
 		}
-		if key <= after {
+		if e.key <= after {
 			continue
 		}
 		st, err := e.Info()
@@ -532,7 +524,7 @@ func (s *Local) walk(ctx context.Context, dir, after, last string, fn func(Objec
 		if err != nil {
 			return fmt.Errorf("list objects: %w", err)
 		}
-		if err := fn(ObjectInfo{Key: key, Size: st.Size()}); err != nil {
+		if err := fn(ObjectInfo{Key: e.key, Size: st.Size()}); err != nil {
 			return err
 		}
 	}

@@ -84,9 +84,6 @@ func (c connection) bulk(ctx context.Context, items []*item, refused func(retry 
 		var again []*item
 		for _, part := range parts(items) {
 			e, left, err := c.bulkOnce(ctx, part)
-			if errors.As(err, &e) && e.Status == http.StatusTooManyRequests {
-				left, err = part, nil // its queue or its memory is full, and it has looked at none of them
-			}
 			if err != nil {
 				return fmt.Errorf("writing %d documents: %w", len(part), err)
 			}
@@ -158,7 +155,11 @@ func (c connection) bulkOnce(ctx context.Context, items []*item) (last *Error, l
 		return nil, nil, unreachable(err)
 	}
 	var answer bulkAnswer
-	if err := decode(resp.StatusCode, resp.Body, &answer); err != nil {
+	err = decode(resp.StatusCode, resp.Body, &answer)
+	if errors.As(err, &last) && last.Status == http.StatusTooManyRequests {
+		return last, items, nil // its queue or its memory is full, and it has looked at none of them
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	if len(answer.Items) != len(items) {

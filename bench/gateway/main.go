@@ -31,7 +31,7 @@ import (
 var roles = map[string]func(target, log string) (http.Handler, error){
 	"upstream": func(string, string) (http.Handler, error) { return fakeclaude.New(fakeclaude.Config{Keep: -1}) },
 	"proxy": func(target, _ string) (http.Handler, error) {
-		return proxy(target, func([]byte) error { return nil })
+		return bareProxy(target, func([]byte) error { return nil })
 	},
 	"proxy-sync": func(target, log string) (http.Handler, error) {
 		f, err := os.Create(log)
@@ -39,7 +39,7 @@ var roles = map[string]func(target, log string) (http.Handler, error){
 			return nil, err
 		}
 		var mu sync.Mutex
-		return proxy(target, func(body []byte) error {
+		return bareProxy(target, func(body []byte) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if _, err := f.Write(body); err != nil {
@@ -50,8 +50,8 @@ var roles = map[string]func(target, log string) (http.Handler, error){
 	},
 }
 
-// proxy is a bare proxy that forwards what first has taken.
-func proxy(target string, first func(body []byte) error) (http.Handler, error) {
+// bareProxy forwards what first has taken.
+func bareProxy(target string, first func(body []byte) error) (http.Handler, error) {
 	to, err := url.Parse(target)
 	proxy := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
@@ -164,8 +164,9 @@ func run(ctx context.Context, set settings) error {
 	defer gateway.stop()
 	ways := []*process{upstream, proxy, gateway}
 	whole := append(slices.Clone(ways), syncing)
+	var litellm *process
 	if set.parts["litellm"] {
-		litellm, err := startLiteLLM(ctx, dir, upstream.url)
+		litellm, err = startLiteLLM(ctx, dir, upstream.url)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "LiteLLM is not measured:", err)
 		} else {
@@ -178,7 +179,7 @@ func run(ctx context.Context, set settings) error {
 			return err
 		}
 	}
-	if logged, err := os.Stat(filepath.Join(dir, "calls.jsonl")); len(whole) > 4 && (err != nil || logged.Size() == 0) {
+	if logged, err := os.Stat(filepath.Join(dir, "calls.jsonl")); litellm != nil && (err != nil || logged.Size() == 0) {
 		return errors.New("LiteLLM did not log its calls")
 	}
 	if set.parts["streams"] {

@@ -278,7 +278,7 @@ type Log struct {
 	tree     edge // of what is durable
 	treePrev Hash
 	spare    []byte
-	expect   int // calls that are likely to come together
+	expect   int // calls that came together lately
 	skip     int // commits that don't wait for more calls
 	backoff  int
 	fsyncAvg time.Duration
@@ -619,12 +619,14 @@ func (l *Log) finish() {
 	}
 }
 
-// gather waits a moment for the calls that came together last time, so that
+// gather waits a moment for as many calls as came together lately, so that
 // they share a sync again: closed-loop writers would otherwise split into two
-// halves that take turns. It gives up for a while when they don't come.
+// halves that take turns. It gives up for a while when none comes. The moment is
+// a sync's, which is longer when the processors are short: then a sync that is
+// shared by more gives them back.
 func (l *Log) gather() {
-	n := int(l.waiting.Load())
-	if n >= l.expect {
+	first := int(l.waiting.Load())
+	if first >= l.expect {
 		l.backoff = 0
 		return
 	}
@@ -637,17 +639,16 @@ func (l *Log) gather() {
 	default:
 	}
 	l.want.Store(int32(l.expect))
-	if n = int(l.waiting.Load()); n < l.expect {
+	if int(l.waiting.Load()) < l.expect {
 		l.timer.Reset(min(l.fsyncAvg, maxGather))
 		select {
 		case <-l.gathered:
 			l.timer.Stop()
 		case <-l.timer.C:
 		}
-		n = int(l.waiting.Load())
 	}
 	l.want.Store(0)
-	if 4*n >= 3*l.expect {
+	if int(l.waiting.Load()) > first {
 		l.backoff = 0
 		return
 	}
@@ -704,7 +705,8 @@ func (l *Log) commit() {
 			l.tree.add(leaf)
 		}
 	}
-	l.expect = b.urgent + int(l.waiting.Load())
+	// Bursts differ, so the most that came together is forgotten by and by only.
+	l.expect = max(b.urgent+int(l.waiting.Load()), l.expect-max(1, l.expect/8))
 	if failed != nil {
 		failed.err = err
 		close(failed.done)

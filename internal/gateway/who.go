@@ -310,12 +310,15 @@ func credential(h http.Header) (secret string, shown bool) {
 func (c *call) identifyBody() {
 	w := &c.who
 	user := c.request.UserID
-	if v, err := jcs.Parse(user, jcs.Limits{MaxBytes: 4096, MaxNodes: 64, MaxDepth: 4}); err == nil && v.Kind() == jcs.KindObject {
-		// Claude Code's: {"device_id","account_uuid","session_id"}.
-		if s := v.Get("session_id").Str(); s != "" {
-			w.setSession(s, rankMetadata)
+	if strings.Contains(user, "{") {
+		v, err := jcs.Parse(user, jcs.Limits{MaxBytes: 4096, MaxNodes: 64, MaxDepth: 4})
+		if err == nil && v.Kind() == jcs.KindObject {
+			// Claude Code's: {"device_id","account_uuid","session_id"}.
+			if s := v.Get("session_id").Str(); s != "" {
+				w.setSession(s, rankMetadata)
+			}
+			user = v.Get("account_uuid").Str()
 		}
-		user = v.Get("account_uuid").Str()
 	}
 	w.asserted(user, rankOpaque)
 	if w.Session == "" && len(c.conv.Messages) > 0 {

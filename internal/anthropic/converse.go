@@ -9,13 +9,8 @@ import (
 // conversation are set.
 func ReadConverseRequest(v jcs.Value) (conversation.Conversation, RequestInfo) {
 	maxTokens, _ := v.Get("inferenceConfig").Get("maxTokens").Int()
-	return conversation.Conversation{
-		System:   ReadConverseBlocks(v.Get("system")),
-		Messages: ReadConverseMessages(v.Get("messages")),
-	}, RequestInfo{
-		Model:     v.Get("modelId").Str(),
-		MaxTokens: maxTokens,
-	}
+	conv := conversation.Conversation{System: ReadConverseBlocks(v.Get("system")), Messages: ReadConverseMessages(v.Get("messages"))}
+	return conv, RequestInfo{Model: v.Get("modelId").Str(), MaxTokens: maxTokens}
 }
 
 // ReadConverseResponse reads the body of a Bedrock Converse response. There is one output message,

@@ -78,7 +78,7 @@ func main() {
 	target := flag.String("target", "", "base URL that the role forwards to")
 	log := flag.String("log", "", "file that the role syncs requests to")
 	root := flag.String("root", "..", "root of the source tree, with the built programs in _build")
-	count := flag.Int("count", 3, "rounds of every measurement")
+	count := flag.Int("count", 3, "rounds of every measurement; whole calls take three times as many")
 	config := flag.String("config", "", "a further configuration file of the gateway, to look at one setting")
 	parts := flag.String("parts", "calls,streams,memory,litellm", "what to measure")
 	flag.Parse()

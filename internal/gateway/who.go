@@ -310,20 +310,26 @@ func credential(h http.Header) (secret string, shown bool) {
 func (c *call) identifyBody() {
 	w := &c.who
 	user := c.request.UserID
-	if strings.Contains(user, "{") {
-		v, err := jcs.Parse(user, jcs.Limits{MaxBytes: 4096, MaxNodes: 64, MaxDepth: 4})
-		if err == nil && v.Kind() == jcs.KindObject {
-			// Claude Code's: {"device_id","account_uuid","session_id"}.
-			if s := v.Get("session_id").Str(); s != "" {
-				w.setSession(s, rankMetadata)
-			}
-			user = v.Get("account_uuid").Str()
-		}
+	if account, session, ok := claudeCodeUser(user); ok {
+		user = account
+		w.setSession(session, rankMetadata)
 	}
 	w.asserted(user, rankOpaque)
 	if w.Session == "" && len(c.conv.Messages) > 0 {
 		w.setSession(derivedSession(c.conv.Messages[0]), rankDerived)
 	}
+}
+
+// claudeCodeUser reads what Claude Code sends as user_id: {"device_id","account_uuid","session_id"}.
+func claudeCodeUser(id string) (account, session string, ok bool) {
+	if !strings.Contains(id, "{") {
+		return "", "", false // most are no JSON, and to say why not takes longer than to see it
+	}
+	v, err := jcs.Parse(id, jcs.Limits{MaxBytes: 4096, MaxNodes: 64, MaxDepth: 4})
+	if err != nil || v.Kind() != jcs.KindObject {
+		return "", "", false
+	}
+	return v.Get("account_uuid").Str(), v.Get("session_id").Str(), true
 }
 
 // derivedPrefix marks a session that nobody named: calls whose conversations begin with
